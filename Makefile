@@ -1,0 +1,93 @@
+# violin: one program, built out of tree. `make help` lists what can be made.
+PREFIX    ?= /usr/local
+DESTDIR   ?=
+BUILD     ?= build
+CC        ?= gcc
+CLANG     ?= clang
+PYTHON    := /usr/bin/python3
+
+WARN      := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
+DEPLIBS   := libuv libsodium libconfuse sqlite3 xenlight
+CFLAGS    ?= -O2 -g
+VCFLAGS   := $(WARN) -D_GNU_SOURCE -DLIBXL_API_VERSION=0x041400 -I. -fno-strict-aliasing \
+             -fstack-protector-strong -pthread
+LDLIBS    := -lxenlight -lxentoollog -lxenstore -lconfuse -lsqlite3 -luv -lsodium -lmsgpackc -pthread
+FAULTS    ?= 0
+ifneq ($(FAULTS),0)
+VCFLAGS   += -DVIOLIN_FAULTS=1
+endif
+
+ifeq ($(V),1)
+Q :=
+else
+Q := @
+MAKEFLAGS += --no-print-directory
+endif
+
+FOLDERS   := peer/base gossip overlay policy xen peer
+SRC       := $(filter-out peer/main.c,$(foreach d,$(FOLDERS),$(sort $(wildcard $(d)/*.c))))
+OBJ       := $(SRC:%.c=$(BUILD)/obj/%.o)
+SIMLIB    := $(sort $(filter-out %_main.c,$(wildcard tests/sim/*.c)))
+SIMOBJ    := $(SIMLIB:%.c=$(BUILD)/obj/%.o)
+UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
+SIMS      := $(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(wildcard tests/sim/*_main.c))
+TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/unit/tool_*.c))
+FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+
+.PHONY: all demo check check-unit check-sim check-net check-asan check-xen check-long bench fuzz lint \
+        format deps install clean help need
+all: need $(BUILD)/violin
+
+help:
+	@echo 'make            build $(BUILD)/violin'
+	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
+	@echo 'make check      unit tests, simulator, real peers in network namespaces'
+	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan'
+	@echo 'make check-xen  two real Xen hosts in QEMU'
+	@echo 'make check-long everything that takes longer'
+	@echo 'make bench      all benchmarks, or make bench-NAME'
+	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
+	@echo 'make lint       include rules, warnings as errors, function sizes'
+	@echo 'make format     clang-format over the sources'
+	@echo 'make deps       install the Debian packages of deploy/packages.txt (root)'
+	@echo 'make install    into DESTDIR=$(DESTDIR) PREFIX=$(PREFIX)'
+	@echo 'make clean      remove $(BUILD)/'
+	@echo 'V=1 shows the commands'
+
+# What is missing is named with the line that installs it.
+need:
+	@deploy/need.sh
+deps:
+	@deploy/need.sh --install
+
+$(BUILD)/violin: $(BUILD)/obj/peer/main.o $(BUILD)/libviolin.a
+	@echo '  LINK   $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/libviolin.a: $(OBJ)
+	@echo '  AR     $@'
+	$(Q)rm -f $@ && ar rcs $@ $(OBJ)
+$(BUILD)/libsim.a: $(SIMOBJ)
+	@echo '  AR     $@'
+	$(Q)rm -f $@ && ar rcs $@ $(SIMOBJ)
+
+$(BUILD)/obj/%.o: %.c
+	@echo '  CC     $<'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(VCFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/%.o $(BUILD)/libsim.a $(BUILD)/libviolin.a
+	@echo '  LINK   $@'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka -ljansson $(LDLIBS) -lm
+$(BUILD)/tests/%: $(BUILD)/obj/tests/unit/tool_%.o $(BUILD)/libviolin.a
+	@echo '  LINK   $@'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS) -lm
+$(BUILD)/tests/%: $(BUILD)/obj/tests/sim/%_main.o $(BUILD)/libsim.a $(BUILD)/libviolin.a
+	@echo '  LINK   $@'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
+
+.SECONDARY:
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)
