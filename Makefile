@@ -89,5 +89,63 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/%_main.o $(BUILD)/libsim.a $(BUILD)/lib
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
 
+
+# ---- tests -------------------------------------------------------------------------------------
+RUN := $(PYTHON) tests/run.py --results $(BUILD)/results
+
+check: deps
+	$(Q)$(MAKE) all check-unit check-sim check-net
+check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
+	$(Q)$(RUN) unit $(UNIT)
+	$(Q)$(RUN) vectors "$(BUILD)/tests/noise_vectors /usr/share/gocode/src/github.com/flynn/noise/vectors.txt"
+check-sim: need $(SIMS)
+	$(Q)$(RUN) sim $(SIMS)
+
+# Under sanitizers everything is built a second time, in build/asan.
+ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
+check-asan: need
+	$(Q)$(MAKE) BUILD=$(BUILD)/asan CFLAGS="$(ASAN)" check-asan-run
+check-asan-run: $(UNIT) $(SIMS)
+	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) asan $(UNIT) $(SIMS)
+
+# The program with named fault points, for the tests that kill it at one of them.
+.PHONY: faults
+faults: need
+	$(Q)$(MAKE) BUILD=$(BUILD)/faults FAULTS=1 all
+
+# ---- fuzzing -----------------------------------------------------------------------------------
+SECONDS_EACH = $(or $(SECONDS),30)
+FUZZFLAGS := -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=undefined
+$(BUILD)/fuzz/obj/%.o: %.c
+	@echo '  CLANG  $<'
+	@mkdir -p $(@D)
+	$(Q)$(CLANG) $(filter-out -Wconversion -Wpedantic,$(VCFLAGS)) -Wno-unused-command-line-argument \
+	    $(FUZZFLAGS) -fsanitize=fuzzer-no-link -MMD -MP -c -o $@ $<
+$(BUILD)/fuzz/libviolin.a: $(SRC:%.c=$(BUILD)/fuzz/obj/%.o)
+	$(Q)rm -f $@ && ar rcs $@ $^
+$(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libviolin.a
+	@echo '  LINK   $@'
+	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -lm
+fuzz: need $(FUZZERS)
+	$(Q)$(PYTHON) tests/fuzz/run.py --results $(BUILD)/results --seconds $(SECONDS_EACH) $(FUZZERS)
+
+# ---- care --------------------------------------------------------------------------------------
+lint:
+	$(Q)$(PYTHON) tests/lint.py
+format:
+	$(Q)git ls-files '*.c' '*.h' | xargs clang-format -i
+
+install: $(BUILD)/violin
+	install -D -m 755 $(BUILD)/violin $(DESTDIR)$(PREFIX)/sbin/violin
+	install -D -m 644 deploy/violin.conf.example $(DESTDIR)/etc/violin/violin.conf.example
+	sed 's,@PREFIX@,$(PREFIX),g' deploy/violin.service | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/violin.service
+	install -D -m 644 deploy/violin.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/violin.conf
+	install -D -m 644 deploy/violin.8 $(DESTDIR)$(PREFIX)/share/man/man8/violin.8
+	install -D -m 644 deploy/violin.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/violin
+	install -D -m 755 deploy/guest/violin-report $(DESTDIR)$(PREFIX)/share/violin/guest/violin-report
+
+clean:
+	rm -rf $(BUILD)
+
 .SECONDARY:
 -include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,55 @@
+#!/usr/bin/env python3
+"""run.py --results DIR SUITE PROGRAM...: runs test programs one after another, shows a line for
+each, the whole output of those that fail, and adds the counts to DIR/SUITE.
+
+A program says how many of its tests passed either as cmocka does or with a last line
+"NAME: N passed, N failed". One that says neither counts as one test, by its exit status. One that
+says that nothing ran counts as failed: a suite that tests nothing must not be green."""
+import argparse, os, re, shlex, subprocess, sys, time
+
+
+def counts(output, status):
+    passed = sum(int(n) for n in re.findall(r"\[  PASSED  \] (\d+) test", output))
+    failed = sum(int(n) for n in re.findall(r"\[  FAILED  \] [^\n]*?(\d+) test\(s\)", output))
+    for p, f in re.findall(r"^\S+: (\d+) passed, (\d+) failed", output, re.M):
+        passed, failed = passed + int(p), failed + int(f)
+    if status == 0 and passed == 0 and failed == 0:
+        said = re.search(r"passed|PASSED", output)
+        return (0, 1) if said else (1, 0)
+    if status != 0 and failed == 0:
+        failed = 1
+    return passed, failed
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--results", required=True)
+    ap.add_argument("--timeout", type=float, default=600)
+    ap.add_argument("suite")
+    ap.add_argument("programs", nargs="*")
+    a = ap.parse_args()
+    total_p = total_f = 0
+    for prog in a.programs:
+        began = time.monotonic()
+        try:
+            r = subprocess.run(shlex.split(prog), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                               stdin=subprocess.DEVNULL, timeout=a.timeout)
+            out, status = r.stdout.decode(errors="replace"), r.returncode
+        except subprocess.TimeoutExpired as e:
+            out, status = (e.stdout or b"").decode(errors="replace") + "\ntimed out\n", 124
+        p, f = counts(out, status)
+        total_p, total_f = total_p + p, total_f + f
+        name = os.path.basename(shlex.split(prog)[0])
+        print(f"  {'ok  ' if not f else 'FAIL'} {name:34} {p:5} passed"
+              f"{f', {f} FAILED' if f else ''}  {time.monotonic() - began:.1f} s", flush=True)
+        if f:
+            print("\n".join("      " + l for l in out.splitlines()[-120:]), flush=True)
+    os.makedirs(a.results, exist_ok=True)
+    with open(os.path.join(a.results, a.suite), "w") as fh:
+        fh.write(f"{total_p} {total_f}\n")
+    print(f"{a.suite}: {total_p} passed, {total_f} failed")
+    return 1 if total_f or not total_p else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
