@@ -1,0 +1,58 @@
+/* What travels about environments in the gossip's record store (pure encoding, no I/O).
+ *
+ * A definition (record kind ENV_RECORD_DEFINITION, keyed by the environment's id) is signed by a
+ * host of the home domain that holds the `env` capability. A participation list
+ * (ENV_RECORD_TAKES_PART, keyed by the peer's id) is signed by that peer. Newer versions replace
+ * older ones; a removed environment stays as a tombstone. */
+#ifndef PEER_ENVDEF_H
+#define PEER_ENVDEF_H
+
+#include "peer/base/id.h"
+
+#define ENV_RECORD_DEFINITION 1
+#define ENV_RECORD_TAKES_PART 2
+
+#define ENV_NAME_MAX   32 /* with NUL; letters, digits, . _ - ; begins with a letter or digit */
+#define ENV_DOMAIN_MAX 64
+#define ENV_MAX        64  /* on a host, and in a domain for this version */
+#define ENV_SHARES_MAX 10000
+#define ENV_RECORD_MAX 1100 /* bytes of either record; ENV_MAX ids and a signature fit */
+#define ENV_BRIDGE_MAX 16
+
+struct env_definition {
+    struct vi_id id; /* BLAKE2b-128 of home domain, name and nonce */
+    char name[ENV_NAME_MAX];
+    char home[ENV_DOMAIN_MAX];
+    struct vi_id nonce;
+    uint32_t shares; /* 1..ENV_SHARES_MAX, default 100 */
+    bool removed;
+    uint64_t version;    /* counts changes */
+    struct vi_id signer; /* peer that signed this version */
+};
+
+struct env_takes_part {
+    struct vi_id peer;
+    uint64_t version;
+    unsigned n;
+    struct vi_id envs[ENV_MAX];
+};
+
+bool env_name_valid(const char *name);
+/* Fills in the id from home, name and nonce. */
+void env_definition_identify(struct env_definition *d);
+/* "vi-" and the first eight hex digits of the id: the bridge on every host. Returns out. */
+char *env_bridge_name(const struct vi_id *env, char out[ENV_BRIDGE_MAX]);
+
+/* Both encode and sign: the length, or a vi_err. sk is a libsodium Ed25519 secret key (64 bytes). */
+int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], uint8_t *out,
+                          size_t cap);
+int env_takes_part_encode(const struct env_takes_part *t, const uint8_t sk[64], uint8_t *out,
+                          size_t cap);
+
+/* Both decode without verifying (VI_EPROTO, VI_EINVAL); the id is recomputed, never taken. */
+int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t len);
+int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t len);
+/* Is the record's signature by pk? For both kinds. 0 or VI_EAUTH. */
+int env_record_verify(const uint8_t *data, size_t len, const uint8_t pk[32]);
+
+#endif
