@@ -133,7 +133,7 @@ int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t 
     size_t n = 0;
     int err;
     memset(t, 0, sizeof *t);
-    if (len <= SIG || len > ENV_RECORD_MAX + SIG)
+    if (len <= SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len - SIG);
     if (vi_read_array(&r, 4) != 4)
@@ -146,9 +146,9 @@ int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t 
     err = vi_read_end(&r);
     if (err)
         return err;
-    if (n % VI_ID_SIZE)
+    if (n % ENV_TAG_SIZE)
         return VI_EPROTO;
-    t->n = (unsigned)(n / VI_ID_SIZE);
+    t->n = (unsigned)(n / ENV_TAG_SIZE);
     if (n)
         memcpy(t->envs, ids, n);
     return 0;

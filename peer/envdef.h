@@ -16,7 +16,8 @@
 #define ENV_DOMAIN_MAX 64
 #define ENV_MAX        64  /* on a host, and in a domain for this version */
 #define ENV_SHARES_MAX 10000
-#define ENV_RECORD_MAX 1100 /* bytes of either record; ENV_MAX ids and a signature fit */
+#define ENV_RECORD_MAX 700 /* bytes of either record; ENV_MAX tags and a signature fit */
+#define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
 #define ENV_BRIDGE_MAX 16
 
 struct env_definition {
@@ -34,7 +35,7 @@ struct env_takes_part {
     struct vi_id peer;
     uint64_t version;
     unsigned n;
-    struct vi_id envs[ENV_MAX];
+    uint8_t envs[ENV_MAX][ENV_TAG_SIZE]; /* the first bytes of each environment's id */
 };
 
 bool env_name_valid(const char *name);
