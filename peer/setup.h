@@ -1,0 +1,16 @@
+/* Commands that make a host a member of a domain: run by root, before the peer runs. */
+#ifndef PEER_SETUP_H
+#define PEER_SETUP_H
+
+struct setup {
+    const char *state_dir;
+    const char *user, *group; /* who the state folder belongs to */
+};
+
+/* `violin init --domain D [--host NAME]`: makes the domain's authority and admits this host.
+ * argv[0] is the command's name. Returns the exit status. */
+int setup_init(const struct setup *s, int argc, char **argv);
+/* `violin join [--host NAME] TOKEN`: makes this host's keys and is admitted by the inviter. */
+int setup_join(const struct setup *s, int argc, char **argv);
+
+#endif
