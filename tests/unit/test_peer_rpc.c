@@ -243,6 +243,8 @@ static void refuses(const void *bytes, size_t n)
     int fd = client();
     assert_true(fd >= 0);
     (void)!write(fd, bytes, n);
+    serves(); /* before and after we hang up */
+    shutdown(fd, SHUT_WR);
     while (receive(fd, b, sizeof b) > 0) /* an error, perhaps, and then the end */
         ;
     close(fd);
