@@ -32,6 +32,7 @@ SIMOBJ    := $(SIMLIB:%.c=$(BUILD)/obj/%.o)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
 SIMS      := $(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(wildcard tests/sim/*_main.c))
 TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/unit/tool_*.c))
+NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all demo check check-unit check-sim check-net check-asan check-xen check-long bench fuzz lint \
@@ -100,6 +101,12 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 	$(Q)$(RUN) vectors "$(BUILD)/tests/noise_vectors /usr/share/gocode/src/github.com/flynn/noise/vectors.txt"
 check-sim: need $(SIMS)
 	$(Q)$(RUN) sim $(SIMS)
+check-net: faults
+	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) net $(NETTESTS)
+
+demo: deps
+	$(Q)$(MAKE) all
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/net/demo.py
 
 # Under sanitizers everything is built a second time, in build/asan.
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
