@@ -1,0 +1,46 @@
+/* Small questions between peers (mesh channel 4): one datagram there, one back, asked again a few
+ * times, and then given up. Pure: driven by `now`, sends through a callback. Questions must be
+ * harmless to answer twice. */
+#ifndef PEER_CALL_H
+#define PEER_CALL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include "peer/base/clock.h"
+#include "peer/base/id.h"
+#include "peer/base/rng.h"
+
+#define CALLS_MAX     64   /* under way at a time; further ones are VI_EFULL */
+#define CALL_BODY_MAX 1000 /* bytes of a question or an answer */
+#define CALL_RETRY    (700 * VI_MSEC)
+#define CALL_TRIES    4
+
+enum call_method {
+    CALL_LOAD = 1 /* "how full are you, and would this fit?" body and answer are the policy's */
+};
+
+/* err: 0 and the answer's bytes; what the other answered; or VI_ETIMEDOUT. */
+typedef void call_done(void *arg, int err, const uint8_t *body, size_t len);
+
+struct call_hooks {
+    void *arg;
+    void (*send)(void *arg, const struct vi_id *peer, const uint8_t *data, size_t len);
+    /* Writes the answer into out[CALL_BODY_MAX]; returns its length or a vi_err. */
+    int (*answer)(void *arg, const struct vi_id *from, unsigned method, const uint8_t *body,
+                  size_t len, uint8_t *out);
+};
+
+struct calls;
+struct calls *calls_new(const struct call_hooks *hooks, struct vi_rng *rng);
+/* Calls still under way are forgotten without their callback. */
+void calls_free(struct calls *c);
+/* 0, or VI_EFULL, VI_EINVAL; done is called once, never from inside. */
+int calls_ask(struct calls *c, vi_time now, const struct vi_id *peer, unsigned method,
+              const uint8_t *body, size_t len, call_done *done, void *done_arg);
+void calls_message(struct calls *c, vi_time now, const struct vi_id *from, const uint8_t *data,
+                   size_t len);
+void calls_tick(struct calls *c, vi_time now);
+vi_time calls_deadline(const struct calls *c);
+
+#endif
