@@ -1,0 +1,604 @@
+/* The commands that ask a running peer. See cli.h; what each method answers: peer/rpc.md. */
+#include "peer/cli.h"
+
+#include <argp.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "peer/base/err.h"
+#include "peer/cli_client.h"
+#include "peer/cli_show.h"
+
+#define ARGS_MAX 4
+
+struct args {
+    bool json, follow;
+    const char *ttl, *uses, *shares, *after, *limit;
+    unsigned n, least, most;
+    const char *arg[ARGS_MAX];
+};
+
+enum { OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u', OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n' };
+
+#define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
+
+static error_t parse(int key, char *arg, struct argp_state *state)
+{
+    struct args *a = state->input;
+    switch (key) {
+    case OPT_JSON: a->json = true; return 0;
+    case OPT_FOLLOW: a->follow = true; return 0;
+    case OPT_TTL: a->ttl = arg; return 0;
+    case OPT_USES: a->uses = arg; return 0;
+    case OPT_SHARES: a->shares = arg; return 0;
+    case OPT_AFTER: a->after = arg; return 0;
+    case OPT_LIMIT: a->limit = arg; return 0;
+    case ARGP_KEY_ARG:
+        if (a->n >= a->most)
+            argp_error(state, "`%s` is one argument too many", arg);
+        a->arg[a->n++] = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (a->n < a->least)
+            argp_error(state, "an argument is missing");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+static const struct argp_option plain_options[] = {JSON_OPTION, {0}};
+static const struct argp_option events_options[] = {
+    JSON_OPTION,
+    {"follow", OPT_FOLLOW, NULL, 0, "go on with what happens from now on", 0},
+    {"after", OPT_AFTER, "SEQ", 0, "only events after this number", 0},
+    {"limit", OPT_LIMIT, "N", 0, "at most N, the newest (default 50)", 0},
+    {0}};
+static const struct argp_option invite_options[] = {
+    JSON_OPTION,
+    {"uses", OPT_USES, "N", 0, "how many hosts may join with it (default 1)", 0},
+    {"ttl", OPT_TTL, "TIME", 0, "how long it holds: 90s, 30m, 1h, 7d (default 1h)", 0},
+    {0}};
+static const struct argp_option env_options[] = {
+    JSON_OPTION,
+    {"shares", OPT_SHARES, "N", 0, "create: its part of a CPU that is short (default 100)", 0},
+    {0}};
+
+/* ---- helpers ---- */
+
+static bool whole_number(const char *text, uint64_t max, uint64_t *out)
+{
+    char *end;
+    unsigned long long v;
+    errno = 0;
+    v = strtoull(text, &end, 10);
+    if (errno || end == text || *end || text[0] == '-' || v > max)
+        return false;
+    *out = v;
+    return true;
+}
+
+static int usage(const char *what, const char *got)
+{
+    fprintf(stderr, "violin: %s, not `%s`\n", what, got);
+    return CLI_USAGE;
+}
+
+/* "90s", "30m", "1h", "7d" or plain seconds. */
+static bool duration(const char *text, uint64_t *seconds)
+{
+    static const struct {
+        char unit;
+        uint64_t s;
+    } units[] = {{'s', 1}, {'m', 60}, {'h', 3600}, {'d', 86400}};
+    char digits[24];
+    size_t n = strlen(text);
+    uint64_t mult = 1;
+    if (n == 0 || n >= sizeof digits)
+        return false;
+    memcpy(digits, text, n + 1);
+    for (unsigned i = 0; i < 4; i++)
+        if (digits[n - 1] == units[i].unit) {
+            mult = units[i].s;
+            digits[n - 1] = 0;
+            break;
+        }
+    if (!whole_number(digits, 366 * 86400, seconds))
+        return false;
+    *seconds *= mult;
+    return *seconds > 0 && *seconds <= (uint64_t)366 * 86400;
+}
+
+static void one_param(struct cli_params *p, const char *key, const char *value)
+{
+    cli_params_init(p);
+    vi_write_map(&p->w, 1);
+    vi_write_str(&p->w, key);
+    vi_write_str(&p->w, value);
+}
+
+/* Calls and shows as JSON, a table or a list. */
+static int ask(struct cli_client *c, const struct args *a, const char *method,
+               const struct cli_params *p, const struct cli_field *fields, const char *none)
+{
+    msgpack_object r;
+    int err = cli_call(c, method, p, &r);
+    if (err)
+        return err;
+    if (a->json)
+        cli_json(&r, true);
+    else if (r.type == MSGPACK_OBJECT_ARRAY)
+        cli_table(&r, fields, none);
+    else
+        cli_list(&r, fields);
+    return 0;
+}
+
+/* ---- commands ---- */
+
+static const struct cli_field status_fields[] = {
+    {"host", "host", CLI_TEXT},
+    {"domain", "domain", CLI_TEXT},
+    {"peer", "peer", CLI_TEXT},
+    {"address", "address", CLI_TEXT},
+    {"version", "version", CLI_TEXT},
+    {"uptime_s", "running for", CLI_SECONDS},
+    {"mode", "mode", CLI_TEXT},
+    {"hypervisor.kind", "hypervisor", CLI_TEXT},
+    {"hypervisor.version", "  version", CLI_TEXT},
+    {"hypervisor.state", "  state", CLI_TEXT},
+    {"members.alive", "members alive", CLI_COUNT},
+    {"members.suspect", "  suspect", CLI_COUNT},
+    {"members.dead", "  dead", CLI_COUNT},
+    {"guests", "guests", CLI_COUNT},
+    {"load.cpu_demand_pct", "CPU wanted", CLI_PERCENT},
+    {"load.cpu_entitled_pct", "  entitled", CLI_PERCENT},
+    {"load.cpu_capacity_pct", "  of", CLI_PERCENT},
+    {"load.memory_charged_mib", "memory given", CLI_MIB},
+    {"load.memory_promised_mib", "  promised", CLI_MIB},
+    {"load.memory_free_mib", "  free", CLI_MIB},
+    {"load.memory_total_mib", "  of", CLI_MIB},
+    {"handovers.active", "handovers under way", CLI_COUNT},
+    {"handovers.undecided", "  undecided", CLI_COUNT},
+    {NULL, NULL, CLI_TEXT}};
+
+static int do_status(struct cli_client *c, struct args *a)
+{
+    msgpack_object r;
+    const msgpack_object *w;
+    int err = cli_call(c, "status", NULL, &r);
+    if (err)
+        return err;
+    if (a->json) {
+        cli_json(&r, true);
+        return 0;
+    }
+    cli_list(&r, status_fields);
+    w = cli_get(&r, "warnings");
+    for (uint32_t i = 0; w && w->type == MSGPACK_OBJECT_ARRAY && i < w->via.array.size; i++) {
+        char text[512];
+        printf("warning: %s\n", cli_format_value(&w->via.array.ptr[i], CLI_TEXT, text, sizeof text));
+    }
+    return 0;
+}
+
+static const struct cli_field member_fields[] = {
+    {"name", "NAME", CLI_TEXT}, {"id", "ID", CLI_SHORT_ID}, {"state", "STATE", CLI_TEXT},
+    {"address", "ADDRESS", CLI_TEXT}, {"guests", "GUESTS", CLI_COUNT},
+    {"cpu_demand_pct", "CPU WANTED", CLI_PERCENT}, {"cpu_capacity_pct", "OF", CLI_PERCENT},
+    {"memory_free_mib", "MEMORY FREE", CLI_MIB}, {"memory_total_mib", "OF", CLI_MIB},
+    {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+
+static int do_members(struct cli_client *c, struct args *a)
+{
+    return ask(c, a, "members", NULL, member_fields, "no members");
+}
+
+static const struct cli_field guest_fields[] = {
+    {"name", "NAME", CLI_TEXT}, {"environment", "ENVIRONMENT", CLI_TEXT}, {"state", "STATE", CLI_TEXT},
+    {"used_mib", "MEMORY USED", CLI_MIB}, {"memory_mib", "OF", CLI_MIB}, {"max_mib", "MAXIMUM", CLI_MIB},
+    {"cpu_pct", "CPU", CLI_PERCENT}, {"demand_pct", "WANTED", CLI_PERCENT},
+    {"entitlement_pct", "ENTITLED", CLI_PERCENT}, {"weight", "WEIGHT", CLI_COUNT},
+    {"report_age_s", "REPORT", CLI_SECONDS}, {"movable", "MOVABLE", CLI_YESNO},
+    {"why_not", "", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+
+static int do_guests(struct cli_client *c, struct args *a)
+{
+    return ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
+}
+
+static const struct cli_field env_fields[] = {
+    {"name", "NAME", CLI_TEXT}, {"id", "ID", CLI_SHORT_ID}, {"bridge", "BRIDGE", CLI_TEXT},
+    {"shares", "SHARES", CLI_COUNT}, {"hosts", "HOSTS", CLI_COUNT}, {"guests", "GUESTS HERE", CLI_COUNT},
+    {"home", "HOME", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+static const struct cli_field env_show_fields[] = {
+    {"name", "name", CLI_TEXT}, {"id", "id", CLI_TEXT}, {"home", "home", CLI_TEXT},
+    {"shares", "shares", CLI_COUNT}, {"bridge", "bridge", CLI_TEXT},
+    {"vif", "in the guest's configuration", CLI_TEXT}, {"hosts", "hosts", CLI_TEXT},
+    {"guests", "guests here", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+static const struct cli_field mac_fields[] = {
+    {"mac", "MAC", CLI_TEXT}, {"guest", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
+    {"epoch", "EPOCH", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
+
+static int env_show(struct cli_client *c, const struct args *a, const char *method,
+                    const struct cli_params *p)
+{
+    msgpack_object r;
+    const msgpack_object *macs;
+    int err = cli_call(c, method, p, &r);
+    if (err)
+        return err;
+    if (a->json) {
+        cli_json(&r, true);
+        return 0;
+    }
+    cli_list(&r, env_show_fields);
+    macs = cli_get(&r, "macs");
+    if (macs && macs->type == MSGPACK_OBJECT_ARRAY && macs->via.array.size) {
+        printf("\n");
+        cli_table(macs, mac_fields, "");
+    }
+    return 0;
+}
+
+static int do_env(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    const char *verb = a->arg[0];
+    uint64_t shares = 100;
+    if (!strcmp(verb, "list") && a->n == 1)
+        return ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
+    if (a->n != 2)
+        return usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+    if (!strcmp(verb, "create")) {
+        if (a->shares && (!whole_number(a->shares, 10000, &shares) || shares == 0))
+            return usage("--shares is a number from 1 to 10000", a->shares);
+        cli_params_init(&p);
+        vi_write_map(&p.w, 2);
+        vi_write_str(&p.w, "name");
+        vi_write_str(&p.w, a->arg[1]);
+        vi_write_str(&p.w, "shares");
+        vi_write_uint(&p.w, shares);
+        return env_show(c, a, "env.create", &p);
+    }
+    one_param(&p, "name", a->arg[1]);
+    if (!strcmp(verb, "show"))
+        return env_show(c, a, "env.show", &p);
+    if (!strcmp(verb, "remove")) {
+        msgpack_object r;
+        int err = cli_call(c, "env.remove", &p, &r);
+        if (!err && a->json)
+            cli_json(&r, true);
+        else if (!err)
+            printf("%s is removed\n", a->arg[1]);
+        return err;
+    }
+    return usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+}
+
+static void print_numbers(const msgpack_object *m, const char *lead)
+{
+    char text[64];
+    if (!m || m->type != MSGPACK_OBJECT_MAP || m->via.map.size == 0)
+        return;
+    printf("%s", lead);
+    for (uint32_t i = 0; i < m->via.map.size; i++) {
+        const msgpack_object_kv *kv = &m->via.map.ptr[i];
+        if (kv->key.type != MSGPACK_OBJECT_STR)
+            continue;
+        printf("%s%.*s %s", i ? ", " : "", (int)kv->key.via.str.size, kv->key.via.str.ptr,
+               cli_format_value(&kv->val, CLI_TEXT, text, sizeof text));
+    }
+    printf("\n");
+}
+
+static int do_explain(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    msgpack_object r;
+    const msgpack_object *list;
+    char text[512], when[32];
+    int err;
+    one_param(&p, "guest", a->arg[0]);
+    err = cli_call(c, "explain", &p, &r);
+    if (err)
+        return err;
+    if (a->json) {
+        cli_json(&r, true);
+        return 0;
+    }
+    printf("%s", cli_format_value(cli_get(&r, "guest"), CLI_TEXT, text, sizeof text));
+    printf(" of %s", cli_format_value(cli_get(&r, "environment"), CLI_TEXT, text, sizeof text));
+    printf(", %s\n", cli_format_value(cli_get(&r, "state"), CLI_TEXT, text, sizeof text));
+    list = cli_get(&r, "numbers");
+    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_MAP && i < list->via.map.size; i++) {
+        const msgpack_object_kv *kv = &list->via.map.ptr[i];
+        printf("  %-28.*s %s\n", (int)kv->key.via.str.size, kv->key.via.str.ptr,
+               cli_format_value(&kv->val, CLI_TEXT, text, sizeof text));
+    }
+    list = cli_get(&r, "decisions");
+    printf("%s", list && list->via.array.size ? "\nDecided\n" : "\nNothing was decided about it yet.\n");
+    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        const msgpack_object *d = &list->via.array.ptr[i];
+        printf("  %s  %s\n", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
+               cli_format_value(cli_get(d, "text"), CLI_TEXT, text, sizeof text));
+        print_numbers(cli_get(d, "numbers"), "            ");
+    }
+    list = cli_get(&r, "hosts");
+    if (list && list->type == MSGPACK_OBJECT_ARRAY && list->via.array.size)
+        printf("\nOther hosts\n");
+    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
+        const msgpack_object *h = &list->via.array.ptr[i];
+        printf("  %-12s", cli_format_value(cli_get(h, "host"), CLI_TEXT, when, sizeof when));
+        printf(" %s\n", cli_format_value(cli_get(h, "text"), CLI_TEXT, text, sizeof text));
+    }
+    return 0;
+}
+
+static void print_event(const msgpack_object *e, bool json)
+{
+    char text[512], when[32], kind[32];
+    if (json) {
+        cli_json(e, true);
+        return;
+    }
+    printf("%s  %-10s %s\n", cli_format_value(cli_get(e, "at"), CLI_TIME, when, sizeof when),
+           cli_format_value(cli_get(e, "kind"), CLI_TEXT, kind, sizeof kind),
+           cli_format_value(cli_get(e, "text"), CLI_TEXT, text, sizeof text));
+    fflush(stdout);
+}
+
+static int do_events(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    msgpack_object r;
+    uint64_t after = 0, limit = 50;
+    int err;
+    if (a->after && !whole_number(a->after, UINT64_MAX, &after))
+        return usage("--after is an event's number", a->after);
+    if (a->limit && (!whole_number(a->limit, 10000, &limit) || limit == 0))
+        return usage("--limit is a number from 1 to 10000", a->limit);
+    cli_params_init(&p);
+    vi_write_map(&p.w, 2);
+    vi_write_str(&p.w, "after");
+    vi_write_uint(&p.w, after);
+    vi_write_str(&p.w, "limit");
+    vi_write_uint(&p.w, limit);
+    err = cli_call(c, "events", &p, &r);
+    if (err)
+        return err;
+    if (a->json && !a->follow)
+        cli_json(&r, true);
+    else
+        for (uint32_t i = 0; r.type == MSGPACK_OBJECT_ARRAY && i < r.via.array.size; i++)
+            print_event(&r.via.array.ptr[i], a->json);
+    if (!a->follow)
+        return 0;
+    err = cli_call(c, "events.follow", NULL, &r);
+    while (!err) {
+        err = cli_notification(c, "event", &r);
+        if (!err)
+            print_event(&r, a->json);
+    }
+    return err;
+}
+
+static const struct cli_field handover_fields[] = {
+    {"id", "ID", CLI_SHORT_ID}, {"guest", "GUEST", CLI_TEXT}, {"role", "ROLE", CLI_TEXT},
+    {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT}, {"state", "STATE", CLI_TEXT},
+    {"since_s", "SINCE", CLI_SECONDS}, {"bytes", "SENT", CLI_BYTES}, {"undecided", "UNDECIDED", CLI_YESNO},
+    {"why", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+
+static void progress_line(const msgpack_object *h, bool tty, char *last, size_t cap)
+{
+    char state[48], bytes[32], line[128];
+    cli_get_text(h, "state", state, sizeof state);
+    cli_format_value(cli_get(h, "bytes"), CLI_BYTES, bytes, sizeof bytes);
+    snprintf(line, sizeof line, "%-12s %s sent, %.0f s", state, bytes, cli_get_number(h, "since_s", 0));
+    if (tty)
+        fprintf(stderr, "\r%-60s", line);
+    else if (strcmp(last, state))
+        fprintf(stderr, "%s\n", line);
+    snprintf(last, cap, "%s", state);
+}
+
+/* Follows one handover until it is over. */
+static int watch(struct cli_client *c, const struct args *a, const char *id)
+{
+    struct cli_params p;
+    char last[48] = "", state[48], why[256];
+    bool tty = isatty(2);
+    for (;;) {
+        struct timespec t = {.tv_nsec = 200 * 1000 * 1000};
+        msgpack_object h;
+        int err;
+        one_param(&p, "id", id);
+        err = cli_call(c, "handover.show", &p, &h);
+        if (err)
+            return err;
+        cli_get_text(&h, "state", state, sizeof state);
+        if (!a->json)
+            progress_line(&h, tty, last, sizeof last);
+        if (!strcmp(state, "done") || !strcmp(state, "aborted") || !strcmp(state, "refused") ||
+            !strcmp(state, "lost") || cli_get_number(&h, "undecided", 0) > 0) {
+            if (tty && !a->json)
+                fprintf(stderr, "\n");
+            if (a->json)
+                cli_json(&h, true);
+            if (!strcmp(state, "done"))
+                return CLI_OK;
+            cli_get_text(&h, "why", why, sizeof why);
+            fprintf(stderr, "violin: the guest was not moved: %s\n", why);
+            return CLI_FAILED;
+        }
+        nanosleep(&t, NULL);
+    }
+}
+
+static int do_migrate(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    msgpack_object r;
+    char id[64];
+    int err;
+    cli_params_init(&p);
+    vi_write_map(&p.w, a->n);
+    vi_write_str(&p.w, "guest");
+    vi_write_str(&p.w, a->arg[0]);
+    if (a->n > 1) {
+        vi_write_str(&p.w, "host");
+        vi_write_str(&p.w, a->arg[1]);
+    }
+    err = cli_call(c, "migrate", &p, &r);
+    if (err)
+        return err;
+    cli_get_text(&r, "handover", id, sizeof id);
+    return watch(c, a, id);
+}
+
+static int do_handover(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    msgpack_object r;
+    int err;
+    if (!strcmp(a->arg[0], "list") && a->n == 1)
+        return ask(c, a, "handover.list", NULL, handover_fields, "no handovers");
+    if (strcmp(a->arg[0], "resolve") || a->n != 3)
+        return usage("handover wants: list, or resolve ID keep-here|give-up", a->arg[0]);
+    cli_params_init(&p);
+    vi_write_map(&p.w, 2);
+    vi_write_str(&p.w, "id");
+    vi_write_str(&p.w, a->arg[1]);
+    vi_write_str(&p.w, "action");
+    vi_write_str(&p.w, a->arg[2]);
+    err = cli_call(c, "handover.resolve", &p, &r);
+    if (!err && a->json)
+        cli_json(&r, true);
+    return err;
+}
+
+static int do_mode(struct cli_client *c, struct args *a)
+{
+    static const struct cli_field fields[] = {{"mode", "mode", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+    struct cli_params p;
+    if (a->n == 0)
+        return ask(c, a, "mode.get", NULL, fields, "");
+    one_param(&p, "mode", a->arg[0]);
+    return ask(c, a, "mode.set", &p, fields, "");
+}
+
+static int do_invite(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    msgpack_object r;
+    char text[2048], when[32];
+    uint64_t uses = 1, ttl = 3600;
+    int err;
+    if (a->uses && (!whole_number(a->uses, 1000, &uses) || uses == 0))
+        return usage("--uses is a number from 1 to 1000", a->uses);
+    if (a->ttl && !duration(a->ttl, &ttl))
+        return usage("--ttl is a time such as 90s, 30m, 1h or 7d", a->ttl);
+    cli_params_init(&p);
+    vi_write_map(&p.w, 2);
+    vi_write_str(&p.w, "uses");
+    vi_write_uint(&p.w, uses);
+    vi_write_str(&p.w, "ttl_s");
+    vi_write_uint(&p.w, ttl);
+    err = cli_call(c, "invite", &p, &r);
+    if (err)
+        return err;
+    if (a->json) {
+        cli_json(&r, true);
+        return 0;
+    }
+    fprintf(stderr, "On the new host, until %s:\n\n",
+            cli_format_value(cli_get(&r, "expires_at"), CLI_TIME, when, sizeof when));
+    cli_get_text(&r, "token", text, sizeof text);
+    printf("violin join %s\n", text);
+    return 0;
+}
+
+/* ---- the table ---- */
+
+static const struct entry {
+    const char *name;
+    int (*run)(struct cli_client *c, struct args *a);
+    const struct argp_option *options;
+    unsigned least, most;
+    const char *args, *doc;
+} entries[] = {
+    {"status", do_status, plain_options, 0, 0, "", "What this peer is, knows and warns of."},
+    {"members", do_members, plain_options, 0, 0, "", "The domain's hosts, how they are and how full."},
+    {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
+    {"env", do_env, env_options, 1, 2, "list\ncreate NAME\nshow NAME\nremove NAME",
+     "Environments: private clusters of guests on a virtual Ethernet."},
+    {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
+    {"events", do_events, events_options, 0, 0, "", "What happened here, and with --follow what happens."},
+    {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
+     "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
+    {"handover", do_handover, plain_options, 1, 3, "list\nresolve ID keep-here|give-up",
+     "Handovers under way or undecided. `resolve` decides one that only a person can: keep-here runs the copy of "
+     "this host, give-up destroys it. Make sure first that the other host's copy is gone, or running."},
+    {"mode", do_mode, plain_options, 0, 1, "[observe|auto]",
+     "Shows or sets whether this peer acts (auto) or only says what it would do (observe)."},
+    {"invite", do_invite, invite_options, 0, 0, "", "Prints a token with which another host may join the domain."},
+    {NULL, NULL, NULL, 0, 0, NULL, NULL}};
+
+const struct cli_command cli_commands[] = {
+    {"status", "", "what this peer is, knows and warns of"},
+    {"members", "", "the domain's hosts"},
+    {"guests", "", "this host's guests"},
+    {"env", "create|list|show|remove", "environments"},
+    {"explain", "GUEST", "why a guest has what it has"},
+    {"events", "[--follow]", "what happened"},
+    {"migrate", "GUEST [HOST]", "move a guest live"},
+    {"handover", "list|resolve", "handovers under way or undecided"},
+    {"mode", "[observe|auto]", "watch only, or act"},
+    {"invite", "", "print a token for another host"},
+    {NULL, NULL, NULL}};
+
+static const struct entry *find(const char *name)
+{
+    for (const struct entry *e = entries; e->name; e++)
+        if (!strcmp(e->name, name))
+            return e;
+    return NULL;
+}
+
+bool cli_knows(const char *command)
+{
+    return find(command) != NULL;
+}
+
+int cli_run(const char *socket_path, int argc, char **argv)
+{
+    const struct entry *e = find(argv[0]);
+    struct cli_client c;
+    struct args a = {0};
+    struct argp argp = {0};
+    char name[64];
+    int err;
+    if (!e)
+        return CLI_USAGE;
+    a.least = e->least;
+    a.most = e->most;
+    argp.options = e->options;
+    argp.parser = parse;
+    argp.args_doc = e->args;
+    argp.doc = e->doc;
+    snprintf(name, sizeof name, "violin %s", argv[0]);
+    argv[0] = name;
+    argp_err_exit_status = CLI_USAGE;
+    if (argp_parse(&argp, argc, argv, 0, NULL, &a))
+        return CLI_USAGE;
+    err = cli_connect(&c, socket_path);
+    if (err)
+        return err;
+    err = e->run(&c, &a);
+    cli_disconnect(&c);
+    return err;
+}

@@ -1,0 +1,38 @@
+/* One connection to a peer's control socket: blocking calls and notifications. */
+#ifndef PEER_CLI_CLIENT_H
+#define PEER_CLI_CLIENT_H
+
+#include <msgpack.h>
+
+#include "peer/base/wire.h"
+
+#define CLI_ANSWER_MAX (8u << 20) /* bytes; larger answers are refused */
+
+struct cli_client {
+    int fd;
+    uint8_t *in;
+    size_t in_len, in_cap;
+    uint32_t next_id;
+    msgpack_unpacked answer; /* the last message; borrowed until the next call */
+    bool has_answer;
+};
+
+/* 0, or an exit status with a line printed. */
+int cli_connect(struct cli_client *c, const char *path);
+void cli_disconnect(struct cli_client *c);
+
+/* Begins a call: params is where the caller writes one map. */
+struct cli_params {
+    uint8_t bytes[4096];
+    struct vi_writer w;
+};
+void cli_params_init(struct cli_params *p);
+
+/* Sends, waits for the answer; *result is borrowed until the next call. 0, or an exit status with the
+ * error printed. Notifications that come in between are dropped. */
+int cli_call(struct cli_client *c, const char *method, const struct cli_params *params,
+             msgpack_object *result);
+/* Waits for the next notification of this method. 0, or an exit status. */
+int cli_notification(struct cli_client *c, const char *method, msgpack_object *params);
+
+#endif

@@ -1,0 +1,280 @@
+/* Tables, lists, JSON. See cli_show.h. */
+#include "peer/cli_show.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#define COLUMNS_MAX 16
+#define CELL        160
+
+static const msgpack_object *get_n(const msgpack_object *map, const char *key, size_t n)
+{
+    if (!map || map->type != MSGPACK_OBJECT_MAP)
+        return NULL;
+    for (uint32_t i = 0; i < map->via.map.size; i++) {
+        const msgpack_object_kv *kv = &map->via.map.ptr[i];
+        if (kv->key.type == MSGPACK_OBJECT_STR && kv->key.via.str.size == n &&
+            !memcmp(kv->key.via.str.ptr, key, n))
+            return &kv->val;
+    }
+    return NULL;
+}
+
+const msgpack_object *cli_get(const msgpack_object *map, const char *key)
+{
+    const char *dot;
+    while ((dot = strchr(key, '.'))) {
+        map = get_n(map, key, (size_t)(dot - key));
+        key = dot + 1;
+    }
+    return get_n(map, key, strlen(key));
+}
+
+bool cli_get_text(const msgpack_object *map, const char *key, char *out, size_t cap)
+{
+    const msgpack_object *v = cli_get(map, key);
+    cli_format_value(v, CLI_TEXT, out, cap);
+    return v != NULL;
+}
+
+static bool as_number(const msgpack_object *v, double *out)
+{
+    if (!v)
+        return false;
+    switch (v->type) {
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: *out = (double)v->via.u64; return true;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: *out = (double)v->via.i64; return true;
+    case MSGPACK_OBJECT_FLOAT32: case MSGPACK_OBJECT_FLOAT64: *out = v->via.f64; return true;
+    case MSGPACK_OBJECT_BOOLEAN: *out = v->via.boolean ? 1 : 0; return true;
+    default: return false;
+    }
+}
+
+double cli_get_number(const msgpack_object *map, const char *key, double otherwise)
+{
+    double d;
+    return as_number(cli_get(map, key), &d) ? d : otherwise;
+}
+
+static void format_duration(double s, char *out, size_t cap)
+{
+    if (s < 100)
+        snprintf(out, cap, "%.0f s", s);
+    else if (s < 6000)
+        snprintf(out, cap, "%.0f min", s / 60);
+    else if (s < 48 * 3600)
+        snprintf(out, cap, "%.1f h", s / 3600);
+    else
+        snprintf(out, cap, "%.1f d", s / 86400);
+}
+
+static void format_bytes(double b, char *out, size_t cap)
+{
+    static const char *const units[] = {"B", "KiB", "MiB", "GiB", "TiB"};
+    unsigned u = 0;
+    while (b >= 10000 && u < 4) {
+        b /= 1024;
+        u++;
+    }
+    snprintf(out, cap, "%.0f %s", b, units[u]);
+}
+
+static void format_text(const msgpack_object *v, char *out, size_t cap)
+{
+    size_t n;
+    switch (v->type) {
+    case MSGPACK_OBJECT_STR:
+        n = v->via.str.size < cap - 1 ? v->via.str.size : cap - 1;
+        memcpy(out, v->via.str.ptr, n);
+        out[n] = 0;
+        for (size_t i = 0; i < n; i++)
+            if ((unsigned char)out[i] < 32 || out[i] == 127)
+                out[i] = '?';
+        break;
+    case MSGPACK_OBJECT_BOOLEAN: snprintf(out, cap, "%s", v->via.boolean ? "yes" : "no"); break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: snprintf(out, cap, "%" PRIu64, v->via.u64); break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: snprintf(out, cap, "%" PRId64, v->via.i64); break;
+    case MSGPACK_OBJECT_FLOAT32: case MSGPACK_OBJECT_FLOAT64: snprintf(out, cap, "%.6g", v->via.f64); break;
+    case MSGPACK_OBJECT_ARRAY: {
+        size_t at = 0;
+        out[0] = 0;
+        for (uint32_t i = 0; i < v->via.array.size && at + 4 < cap; i++) {
+            char one[CELL];
+            format_text(&v->via.array.ptr[i], one, sizeof one);
+            at += (size_t)snprintf(out + at, cap - at, "%s%s", i ? ", " : "", one);
+        }
+        break;
+    }
+    default: snprintf(out, cap, "-");
+    }
+}
+
+char *cli_format_value(const msgpack_object *v, enum cli_format f, char *out, size_t cap)
+{
+    double d;
+    if (!v || v->type == MSGPACK_OBJECT_NIL) {
+        snprintf(out, cap, "-");
+        return out;
+    }
+    if (f == CLI_TEXT || f == CLI_SHORT_ID || !as_number(v, &d)) {
+        format_text(v, out, cap);
+        if (f == CLI_SHORT_ID && cap > 8)
+            out[8] = 0;
+        return out;
+    }
+    switch (f) {
+    case CLI_MIB: snprintf(out, cap, "%.0f MiB", d); break;
+    case CLI_PERCENT: snprintf(out, cap, "%.0f %%", d); break;
+    case CLI_RATIO: snprintf(out, cap, "%.0f %%", d * 100); break;
+    case CLI_SECONDS: format_duration(d, out, cap); break;
+    case CLI_BYTES: format_bytes(d, out, cap); break;
+    case CLI_YESNO: snprintf(out, cap, "%s", d != 0 ? "yes" : "no"); break;
+    case CLI_TIME: {
+        time_t t = (time_t)d;
+        struct tm tm;
+        localtime_r(&t, &tm);
+        strftime(out, cap, "%H:%M:%S", &tm);
+        break;
+    }
+    default: snprintf(out, cap, "%.0f", d);
+    }
+    return out;
+}
+
+/* Characters as people count them: UTF-8 continuation bytes take no room. */
+static int width_of(const char *s)
+{
+    int n = 0;
+    for (; *s; s++)
+        n += ((unsigned char)*s & 0xc0) != 0x80;
+    return n;
+}
+
+static void print_cell(const char *s, int width, bool right, bool last)
+{
+    int pad = width - width_of(s);
+    if (right)
+        printf("%*s%s%s", pad, "", s, last ? "\n" : "  ");
+    else if (last)
+        printf("%s\n", s);
+    else
+        printf("%s%*s  ", s, pad, "");
+}
+
+void cli_table(const msgpack_object *rows, const struct cli_field *fields, const char *none)
+{
+    int width[COLUMNS_MAX] = {0};
+    unsigned n = 0;
+    char cell[CELL];
+    if (rows->type != MSGPACK_OBJECT_ARRAY || rows->via.array.size == 0) {
+        printf("%s\n", none);
+        return;
+    }
+    while (fields[n].key && n < COLUMNS_MAX) {
+        width[n] = width_of(fields[n].heading);
+        for (uint32_t i = 0; i < rows->via.array.size; i++) {
+            int w = width_of(cli_format_value(cli_get(&rows->via.array.ptr[i], fields[n].key),
+                                              fields[n].format, cell, sizeof cell));
+            if (w > width[n])
+                width[n] = w;
+        }
+        n++;
+    }
+    for (unsigned c = 0; c < n; c++)
+        print_cell(fields[c].heading, width[c],
+                   fields[c].format != CLI_TEXT && fields[c].format != CLI_SHORT_ID, c == n - 1);
+    for (uint32_t i = 0; i < rows->via.array.size; i++)
+        for (unsigned c = 0; c < n; c++)
+            print_cell(cli_format_value(cli_get(&rows->via.array.ptr[i], fields[c].key),
+                                        fields[c].format, cell, sizeof cell),
+                       width[c], fields[c].format != CLI_TEXT && fields[c].format != CLI_SHORT_ID,
+                       c == n - 1);
+}
+
+void cli_list(const msgpack_object *map, const struct cli_field *fields)
+{
+    char cell[1024];
+    int width = 0;
+    for (const struct cli_field *f = fields; f->key; f++)
+        if (cli_get(map, f->key) && width_of(f->heading) > width)
+            width = width_of(f->heading);
+    for (const struct cli_field *f = fields; f->key; f++) {
+        const msgpack_object *v = cli_get(map, f->key);
+        if (v)
+            printf("%s:%*s %s\n", f->heading, width - width_of(f->heading), "",
+                   cli_format_value(v, f->format, cell, sizeof cell));
+    }
+}
+
+static void json_string(const char *s, size_t n)
+{
+    putchar('"');
+    for (size_t i = 0; i < n; i++) {
+        unsigned char c = (unsigned char)s[i];
+        if (c == '"' || c == '\\')
+            printf("\\%c", c);
+        else if (c < 32 || c == 127)
+            printf("\\u%04x", c);
+        else
+            putchar(c);
+    }
+    putchar('"');
+}
+
+static void json_value(const msgpack_object *v)
+{
+    switch (v->type) {
+    case MSGPACK_OBJECT_BOOLEAN: fputs(v->via.boolean ? "true" : "false", stdout); break;
+    case MSGPACK_OBJECT_POSITIVE_INTEGER: printf("%" PRIu64, v->via.u64); break;
+    case MSGPACK_OBJECT_NEGATIVE_INTEGER: printf("%" PRId64, v->via.i64); break;
+    case MSGPACK_OBJECT_FLOAT32: case MSGPACK_OBJECT_FLOAT64:
+        if (isfinite(v->via.f64))
+            printf("%.10g", v->via.f64);
+        else
+            fputs("null", stdout);
+        break;
+    case MSGPACK_OBJECT_STR: json_string(v->via.str.ptr, v->via.str.size); break;
+    case MSGPACK_OBJECT_BIN:
+        putchar('"');
+        for (uint32_t i = 0; i < v->via.bin.size; i++)
+            printf("%02x", (unsigned char)v->via.bin.ptr[i]);
+        putchar('"');
+        break;
+    case MSGPACK_OBJECT_ARRAY:
+        putchar('[');
+        for (uint32_t i = 0; i < v->via.array.size; i++) {
+            if (i)
+                putchar(',');
+            json_value(&v->via.array.ptr[i]);
+        }
+        putchar(']');
+        break;
+    case MSGPACK_OBJECT_MAP:
+        putchar('{');
+        for (uint32_t i = 0; i < v->via.map.size; i++) {
+            const msgpack_object_kv *kv = &v->via.map.ptr[i];
+            if (i)
+                putchar(',');
+            if (kv->key.type == MSGPACK_OBJECT_STR)
+                json_string(kv->key.via.str.ptr, kv->key.via.str.size);
+            else
+                fputs("\"?\"", stdout);
+            putchar(':');
+            json_value(&kv->val);
+        }
+        putchar('}');
+        break;
+    default: fputs("null", stdout);
+    }
+}
+
+void cli_json(const msgpack_object *v, bool newline)
+{
+    json_value(v);
+    if (newline)
+        putchar('\n');
+    fflush(stdout);
+}
