@@ -6,7 +6,7 @@
  * record is the purpose, chosen by the caller; the last is an end marker, so that a stream cut
  * short is never taken for a whole one. Cipher as in overlay/mesh.h: AES-GCM where both have it.
  *
- *   initiator: stream_new, stream_start → bytes out; feed what arrives; STREAM_OPEN; write; end
+ *   initiator: stream_new → bytes to send; feed what arrives; STREAM_OPEN; write; end
  *   responder: stream_new, feed what arrives → STREAM_OPEN with the purpose and the peer; ... */
 #ifndef OVERLAY_STREAM_H
 #define OVERLAY_STREAM_H

@@ -1,0 +1,244 @@
+/* Inside of the mesh core: shared by overlay/mesh*.c and, for the hello, overlay/stream.c. */
+#ifndef OVERLAY_MESH_INTERNAL_H
+#define OVERLAY_MESH_INTERNAL_H
+
+#include "overlay/mesh.h"
+
+#define MESH_INIT_SIZE      768 /* every first message: no answer to it is longer */
+#define MESH_INIT_HEAD      24
+#define MESH_RESPONSE_HEAD  12
+#define MESH_MAC            16
+#define MESH_COOKIE_SIZE    64
+#define MESH_UNKNOWN_SIZE   16
+#define MESH_HELLO_MAX      (MESH_INIT_SIZE - 2 * MESH_MAC - MESH_INIT_HEAD - NOISE_IK_1)
+#define MESH_DATAGRAM_MAX   (MESH_PAYLOAD_MAX + 1 + MESH_OVERHEAD)
+
+#define MESH_RETRY_FIRST    (500 * VI_MSEC) /* then doubled, with jitter, up to: */
+#define MESH_RETRY_MOST     (8 * VI_SEC)
+#define MESH_GIVE_UP        (20 * VI_SEC)
+#define MESH_KEEPALIVE      (10 * VI_SEC) /* heard something, said nothing */
+#define MESH_EXPECT         (15 * VI_SEC) /* said something, heard nothing: new handshake */
+#define MESH_PENDING        (10 * VI_SEC) /* a responder's session waits for its first packet */
+#define MESH_CONFIRM        (250 * VI_MSEC)
+#define MESH_CONFIRMS       8
+#define MESH_COOKIE_LIFE    (120 * VI_SEC)
+#define MESH_ADMISSION_LIFE (30 * VI_SEC)
+#define MESH_HINT_GAP       (3 * VI_SEC)  /* a peer's hints are heeded at most so often */
+#define MESH_EFFECTS        4096          /* waiting datagrams and deliveries */
+#define MESH_CHANNEL_JOIN   5
+#define MESH_SOURCES        256
+#define MESH_BUCKETS        1024
+
+enum { MESH_KIND_MEMBER = 0, MESH_KIND_ADMISSION = 1 };
+
+struct mesh_peer;
+struct mesh_admission;
+
+struct mesh_session {
+    uint32_t local, remote;
+    uint64_t generation, counter; /* counter: of the initiator's hello */
+    bool initiator, confirmed, told; /* told: the data path has keys of it */
+    enum noise_cipher cipher;
+    uint16_t rx_queues;
+    vi_time born, confirm_at;
+    unsigned confirms;
+    uint64_t tx_next, data_sent;
+    uint8_t tx_base[NOISE_HASH], rx_base[NOISE_HASH], tx[NOISE_KEY], rx[NOISE_KEY];
+    struct mesh_addr addr;
+    struct mesh_window window;
+};
+
+/* A handshake that we began and that has no answer yet. */
+struct mesh_half {
+    bool on;
+    struct noise_handshake hs;
+    uint32_t local;
+    vi_time first, next;
+    unsigned attempts, bad;
+    bool mac_sent, has_cookie;
+    uint8_t mac1[MESH_MAC], cookie[MESH_MAC];
+    vi_time cookie_until;
+};
+
+struct mesh_queued {
+    struct mesh_queued *next;
+    size_t len;
+    uint8_t data[]; /* channel, payload */
+};
+
+struct mesh_peer {
+    struct vi_id id;
+    struct mesh_peer *chain;
+    size_t at; /* in mesh.peers */
+    bool up, has_x, has_cert;
+    uint8_t x[CERT_KEY];
+    struct cert cert, next_cert;
+    unsigned ciphers;
+    struct mesh_addr addr, hint;
+    struct mesh_session *cur, *prev, *next;
+    struct mesh_half half;
+    struct mesh_queued *head, **tail;
+    uint32_t queued;
+    uint64_t greatest; /* hello counter of the newest session that the peer began */
+    uint64_t tx_count, rx_count;
+    vi_time due, last_rx, last_tx, last_use, keepalive_at, expect_at, rekey_at, hint_after;
+};
+
+struct mesh_admission {
+    bool joiner, asked, answered;
+    uint32_t id;
+    struct mesh_half half;
+    struct mesh_session *s;
+    struct vi_id token, peer;
+    uint8_t psk[32], x[CERT_KEY];
+    struct mesh_trust trust;
+    struct mesh_addr addr;
+    vi_time born, next;
+    size_t request_len, reply_len;
+    uint8_t request[MESH_PAYLOAD_MAX], reply[MESH_PAYLOAD_MAX];
+};
+
+struct mesh_slot {
+    uint32_t index; /* 0: free */
+    struct mesh_peer *peer;
+    struct mesh_admission *adm;
+};
+
+struct mesh_node {
+    struct mesh_node *next;
+    struct mesh_effect fx;
+    uint8_t data[];
+};
+
+struct mesh_source {
+    uint8_t ip[16];
+    vi_time since;
+    uint32_t unproved, proved;
+};
+
+struct mesh {
+    struct mesh_config cfg;
+    struct vi_rng *rng;
+    uint8_t x[CERT_KEY], mac1_key[32], cookie_key[32];
+    struct vi_id id;
+    vi_time due;
+    struct mesh_peer **peers, *bucket[MESH_BUCKETS];
+    size_t npeers, peers_cap;
+    struct mesh_slot *slots;
+    uint32_t nslots, slot_hand;
+    struct mesh_admission **adm; /* cfg.max_admissions of them, NULL where free */
+    struct mesh_admission *join;
+    uint64_t generation, hello_counter;
+    uint8_t cookie_secret[32];
+    vi_time cookie_born, load_since, hints_since;
+    uint32_t load, load_before, hints_out, hints_in;
+    struct mesh_source source[MESH_SOURCES];
+    struct mesh_node *first, **last, *taken, *spare;
+    unsigned spares;
+    size_t waiting;
+    struct mesh_counters n;
+};
+
+/* ---- mesh_wire.c: packets and what is in a handshake ------------------------------------------- */
+
+struct mesh_hello {
+    uint64_t counter;          /* initiator */
+    unsigned oldest, newest;   /* wire versions; of a response both the chosen one */
+    unsigned ciphers;          /* mask; of a response one bit */
+    uint16_t queues;
+    uint32_t index;            /* the sender's index once more, now authenticated */
+    int err;                   /* of a response: why there is no session */
+    const struct cert *cert;   /* writing */
+    const uint8_t *cert_bytes; /* reading */
+    size_t cert_len;
+};
+/* pad: fill to cap. */
+int mesh_hello_write(const struct mesh_hello *h, bool pad, uint8_t *out, size_t cap, size_t *len);
+int mesh_hello_read(struct mesh_hello *h, const uint8_t *data, size_t len);
+/* Is the certificate good, of a trusted domain, and of the holder of x? Sets *c and *id. */
+int mesh_cert_check(const struct mesh_config *cfg, const struct mesh_trust *trust, unsigned trusts,
+                    const uint8_t *data, size_t len, const uint8_t *x, vi_time wall, struct cert *c,
+                    struct vi_id *id);
+enum noise_cipher mesh_cipher_choose(unsigned ours, unsigned theirs);
+void mesh_put32(uint8_t *p, uint32_t v);
+void mesh_put64(uint8_t *p, uint64_t v);
+uint32_t mesh_get32(const uint8_t *p);
+uint64_t mesh_get64(const uint8_t *p);
+void mesh_label_key(const char *label, const uint8_t x[32], uint8_t key[32]);
+void mesh_mac(const void *data, size_t len, const uint8_t *key, size_t key_len,
+              uint8_t out[MESH_MAC]);
+bool mesh_mac_ok(const void *data, size_t len, const uint8_t *key, size_t key_len,
+                 const uint8_t *mac);
+
+/* ---- mesh_table.c: peers, indices, effects ------------------------------------------------------ */
+
+struct mesh_peer *mesh_peer_get(const struct mesh *m, const struct vi_id *id);
+struct mesh_peer *mesh_peer_make(struct mesh *m, const struct vi_id *id);
+void mesh_peer_free(struct mesh *m, struct mesh_peer *p);
+uint32_t mesh_index_new(struct mesh *m, struct mesh_peer *p, struct mesh_admission *a); /* 0: none */
+void mesh_index_free(struct mesh *m, uint32_t index);
+struct mesh_slot *mesh_index_find(struct mesh *m, uint32_t index);
+bool mesh_reserve(struct mesh *m, unsigned n);
+struct mesh_effect *mesh_say(struct mesh *m, enum mesh_effect_kind kind); /* from the reserve */
+int mesh_say_bytes(struct mesh *m, const struct mesh_effect *fx, const void *data, size_t len);
+void mesh_datagram(struct mesh *m, const struct mesh_addr *to, const void *data, size_t len);
+void mesh_queue_clear(struct mesh_peer *p);
+void mesh_touch(struct mesh *m, struct mesh_peer *p);
+
+/* ---- mesh_session.c: transport ------------------------------------------------------------------ */
+
+struct mesh_session *mesh_session_new(struct mesh *m, const struct noise_handshake *hs,
+                                      uint32_t local, uint32_t remote, enum noise_cipher c,
+                                      uint16_t rx_queues, const struct mesh_addr *addr, vi_time now);
+void mesh_session_drop(struct mesh *m, struct mesh_peer *p, struct mesh_session **s);
+void mesh_session_seal(struct mesh *m, struct mesh_session *s, const struct mesh_addr *to,
+                       const uint8_t *data, size_t len);
+void mesh_say_keys(struct mesh *m, struct mesh_peer *p, struct mesh_session *s);
+void mesh_peer_up(struct mesh *m, struct mesh_peer *p);
+void mesh_peer_down(struct mesh *m, struct mesh_peer *p, enum mesh_down why, int err);
+int mesh_peer_send(struct mesh *m, struct mesh_peer *p, uint8_t channel, const uint8_t *data,
+                   size_t len, vi_time now);
+void mesh_keepalive(struct mesh *m, struct mesh_peer *p, vi_time now);
+void mesh_flush(struct mesh *m, struct mesh_peer *p, vi_time now);
+void mesh_on_control(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
+                     size_t len);
+void mesh_on_unknown(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
+                     size_t len);
+void mesh_on_used(struct mesh *m, vi_time now, uint32_t local, uint64_t sent, uint64_t received,
+                  const struct mesh_addr *from);
+
+/* ---- mesh_handshake.c --------------------------------------------------------------------------- */
+
+/* The prologue of a handshake from its INIT; how long it is. */
+size_t mesh_prologue(const uint8_t *init, uint8_t out[64]);
+void mesh_half_begin(struct mesh *m, struct mesh_peer *p, vi_time now);
+void mesh_half_send(struct mesh *m, struct mesh_peer *p, vi_time now);
+void mesh_half_end(struct mesh *m, struct mesh_half *h);
+int mesh_init_build(struct mesh *m, struct mesh_half *h, int kind, enum noise_cipher c,
+                    const uint8_t *x, const struct vi_id *token, const uint8_t *psk, vi_time now,
+                    uint8_t out[MESH_INIT_SIZE]);
+int mesh_response_build(struct mesh *m, struct noise_handshake *hs, int kind, uint32_t local,
+                        uint32_t remote, enum noise_cipher c, int err, uint8_t *out, size_t *len);
+int mesh_response_read(struct mesh_half *h, const uint8_t *data, size_t len,
+                       struct noise_handshake *hs, struct mesh_hello *hello, uint8_t *buf);
+void mesh_on_init(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
+                  size_t len);
+void mesh_on_response(struct mesh *m, vi_time now, const struct mesh_addr *from,
+                      const uint8_t *data, size_t len);
+void mesh_on_cookie(struct mesh *m, vi_time now, const uint8_t *data, size_t len);
+
+/* ---- mesh_admission.c --------------------------------------------------------------------------- */
+
+int mesh_join_begin(struct mesh *m, vi_time now, const struct mesh_event *ev);
+int mesh_admission_reply(struct mesh *m, vi_time now, const struct mesh_event *ev);
+void mesh_admission_init(struct mesh *m, vi_time now, const struct mesh_addr *from,
+                         const uint8_t *data, size_t len);
+void mesh_join_response(struct mesh *m, vi_time now, const struct mesh_addr *from,
+                        const uint8_t *data, size_t len);
+void mesh_admission_control(struct mesh *m, vi_time now, struct mesh_admission *a,
+                            const struct mesh_addr *from, const uint8_t *plain, size_t len);
+void mesh_admission_free(struct mesh *m, struct mesh_admission **a);
+void mesh_admission_tick(struct mesh *m, vi_time now);
+vi_time mesh_admission_due(const struct mesh *m);
+
+#endif
