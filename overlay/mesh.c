@@ -161,7 +161,7 @@ static void session_tick(struct mesh *m, struct mesh_peer *p, vi_time now)
     }
     if (now >= p->rekey_at) {
         p->rekey_at = now + 10 * VI_SEC;
-        if (!p->half.on && now - p->last_use < MESH_REKEY_AFTER)
+        if (!p->half.on && now - p->last_use < MESH_REKEY_AFTER / 2)
             mesh_half_begin(m, p, now);
     }
 }
