@@ -1,0 +1,58 @@
+/* The peer's side of the agent link: the agent's hypervisor as a struct hypervisor, and the few
+ * more things that only root can do.
+ *
+ * Every function that takes `done` returns 0 and calls it later exactly once, or returns a vi_err
+ * and never calls. When the link is lost, everything pending ends with VI_EIO, then on_lost runs
+ * once; the peer then exits with a failure (the supervisor starts both again). */
+#ifndef PEER_AGENT_CLIENT_H
+#define PEER_AGENT_CLIENT_H
+
+#include <uv.h>
+
+#include "xen/hypervisor.h"
+
+struct agent_client;
+
+struct agent_facts {
+    bool hypervisor;   /* it is there and answers */
+    char kind[16];     /* "libxl", "simulated" */
+    char problem[256]; /* one line for people, what is wrong and what to do; "" if nothing is */
+    unsigned environments; /* TAPs that the agent holds */
+    unsigned streams;      /* suspends and restores under way */
+};
+
+typedef void agent_on_lost(void *arg, const char *why);
+/* tap_fd belongs to the callee when err is 0, else it is -1. ifname is the TAP, bridge what guests
+ * are configured with. detail is never NULL. */
+typedef void agent_env_done(void *arg, int err, const char *detail, int tap_fd, const char *ifname,
+                            const char *bridge);
+typedef void agent_facts_done(void *arg, int err, const struct agent_facts *facts);
+
+/* fd: this process' end of the link (supervisor.h: PEER_CHILD_LINK_FD); taken over in every case.
+ * NULL when out of memory or when fd is no socket. */
+struct agent_client *agent_client_open(uv_loop_t *loop, int fd, agent_on_lost *on_lost, void *arg);
+
+/* The agent's hypervisor; owned by the client, lives as long. Set on_event and event_arg at once.
+ * ops->close on it ends its pending operations (VI_ECANCELED), not the link. HV_EV_LOST comes also
+ * when the agent finds no hypervisor at its start; agent_facts then has the reason. */
+struct hypervisor *agent_client_hypervisor(struct agent_client *c);
+
+/* Frees c; what is pending ends with VI_ECANCELED inside this call. NULL is fine. */
+void agent_client_close(struct agent_client *c);
+
+/* Makes (or finds) the environment's bridge vi-<first 8 hex digits> and its TAP and hands the TAP
+ * over; asking again, also from a restarted peer, gives another descriptor of the same TAP.
+ * mtu 576…9000. VI_EEXIST if another environment has these 8 digits. */
+int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu,
+                   agent_env_done *done, void *arg);
+/* Ends the TAP; with remove_bridge also the bridge, unless something is still in it (then done says
+ * VI_ESTATE, and only the TAP is gone). */
+int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove_bridge,
+                    hv_done *done, void *arg);
+/* Sends a RARP frame for mac (unicast address) into the environment's bridge, so that the bridge
+ * and what is behind it learn where the guest is now. */
+int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_t mac[6],
+                   hv_done *done, void *arg);
+int agent_facts(struct agent_client *c, agent_facts_done *done, void *arg);
+
+#endif
