@@ -1,0 +1,393 @@
+/* The configuration's table, and what is done with it. See config.h. */
+#include "peer/config.h"
+
+#include <confuse.h>
+#include <errno.h>
+#include <stdint.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+
+enum kind { TEXT, WORD, WHOLE, REAL, LIST };
+
+struct key {
+    const char *name;
+    enum kind kind;
+    size_t at;       /* in struct config */
+    size_t count_at; /* LIST: of the number of entries */
+    const char *text;     /* default of TEXT, WORD */
+    double number;        /* default of WHOLE, REAL */
+    double least, most;
+    const char *words; /* WORD: allowed, separated by '|' */
+    const char *unit, *what;
+};
+
+#define AT(f)                offsetof(struct config, f)
+#define K_TEXT(n, f, d, w)   {n, TEXT, AT(f), 0, d, 0, 0, 0, NULL, NULL, w}
+#define K_WORD(n, f, d, a, w) {n, WORD, AT(f), 0, d, 0, 0, 0, a, NULL, w}
+#define K_WHOLE(n, f, d, lo, hi, u, w) {n, WHOLE, AT(f), 0, NULL, d, lo, hi, NULL, u, w}
+#define K_REAL(n, f, d, lo, hi, u, w) {n, REAL, AT(f), 0, NULL, d, lo, hi, NULL, u, w}
+#define K_LIST(n, f, c, w)   {n, LIST, AT(f), AT(c), NULL, 0, 0, 0, NULL, NULL, w}
+
+static const struct key keys[] = {
+    K_TEXT("state-dir", state_dir, "/var/lib/violin", "the peer's keys and its database"),
+    K_TEXT("run-dir", run_dir, "/run/violin", "locks and sockets"),
+    K_TEXT("socket", socket, "/run/violin/violin.sock", "the control socket"),
+    K_TEXT("user", user, "violin", "the user that faces the network"),
+    K_TEXT("group", group, "violin", "its group, whose members may read through the control socket"),
+    K_TEXT("listen", listen, "0.0.0.0", "address to listen at, UDP and TCP; \"::\" for IPv6 and IPv4"),
+    K_WHOLE("port", port, 7411, 1, 65535, NULL, "port, UDP and TCP"),
+    K_TEXT("advertise", advertise, "", "address:port at which others reach this host; empty: found out"),
+    K_LIST("seeds", seeds, n_seeds, "members to begin with: \"key@host:port\""),
+    K_WHOLE("overlay-mtu", overlay_mtu, 1500, 576, 9000, "bytes", "of the environments' Ethernet"),
+    K_WHOLE("migration-bandwidth", migration_bandwidth, 0, 0, 100000, "MiB/s",
+            "at most, for each guest that moves; 0: no limit"),
+    K_WORD("hypervisor", hypervisor, "libxl", "libxl|simulated", "what runs the guests"),
+    K_TEXT("simulated-dir", simulated_dir, "/var/lib/violin-simulated", "state of the simulated hypervisor"),
+    K_TEXT("simulated-limbo", simulated_limbo, "", "network namespace for the links of suspended simulated guests"),
+    K_LIST("image-dirs", image_dirs, n_image_dirs, "folders with kernels, ramdisks and read-only disk images"),
+    K_WORD("mode", mode, "observe", "observe|auto", "only say what would be done, or do it"),
+    K_WHOLE("memory-reserve", memory_reserve, 128, 0, 1048576, "MiB", "never given to guests"),
+    K_WHOLE("dom0-cpu", dom0_cpu, 25, 0, 3200, "percent of one CPU", "kept for dom0"),
+    K_WHOLE("evaluation-period", evaluation_period, 5, 1, 3600, "s", "between two evaluations"),
+    K_WHOLE("evaluations-needed", evaluations_needed, 3, 1, 20, NULL, "out-of-range evaluations before anything is done"),
+    K_WHOLE("evaluations-of", evaluations_of, 5, 1, 20, NULL, "the latest ones that count"),
+    K_REAL("range-low", range_low, 0.40, 0.05, 0.90, NULL, "used ÷ allocated below this is too little"),
+    K_REAL("range-high", range_high, 0.75, 0.10, 0.99, NULL, "above this is too much"),
+    K_WHOLE("memory-floor", memory_floor, 64, 16, 1048576, "MiB", "no guest is shrunk below this"),
+    K_WHOLE("shrink-window", shrink_window, 600, 10, 86400, "s", "a guest is shrunk to the peak of this time"),
+    K_WHOLE("cooldown", cooldown, 300, 0, 86400, "s", "after a move the guest stays at least this long"),
+    K_WHOLE("no-return", no_return, 1800, 0, 604800, "s", "and doesn't go back where it was for this long"),
+    K_WHOLE("moves-per-hour", moves_per_hour, 12, 0, 10000, NULL, "of the guests of one environment, at most"),
+    K_WHOLE("arrivals-max", arrivals_max, 2, 1, 64, NULL, "guests that may be arriving at a time"),
+    K_WHOLE("payoff-horizon", payoff_horizon, 600, 10, 86400, "s", "a move must pay for itself within this time"),
+    K_WHOLE("report-stale", report_stale, 20, 5, 3600, "s", "a guest's report older than this doesn't count"),
+    K_WHOLE("probe-interval", probe_interval, 1000, 100, 60000, "ms", "between two probes of other members"),
+    K_WORD("log-level", log_level, "info", "error|warn|info|debug", "what goes to the log"),
+    K_WHOLE("events-kept", events_kept, 1000, 10, 100000, NULL, "for `violin events`"),
+};
+#define KEYS (sizeof keys / sizeof *keys)
+
+static char *text_of(const struct config *c, const struct key *k)
+{
+    return (char *)(uintptr_t)c + k->at;
+}
+
+static void set_number(struct config *c, const struct key *k, double v)
+{
+    char *p = (char *)c + k->at;
+    if (k->kind == REAL)
+        memcpy(p, &v, sizeof v);
+    else {
+        long n = (long)v;
+        memcpy(p, &n, sizeof n);
+    }
+}
+
+static double get_number(const struct config *c, const struct key *k)
+{
+    const char *p = (const char *)c + k->at;
+    double v;
+    long n;
+    if (k->kind == REAL) {
+        memcpy(&v, p, sizeof v);
+        return v;
+    }
+    memcpy(&n, p, sizeof n);
+    return (double)n;
+}
+
+void config_defaults(struct config *c)
+{
+    memset(c, 0, sizeof *c);
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct key *k = &keys[i];
+        if (k->kind == TEXT || k->kind == WORD)
+            snprintf(text_of(c, k), CONFIG_TEXT, "%s", k->text);
+        else if (k->kind != LIST)
+            set_number(c, k, k->number);
+    }
+}
+
+/* ---- reading ---- */
+
+/* confuse reports through a callback without an argument. */
+static _Thread_local char *say_to;
+static _Thread_local size_t say_cap;
+
+static void say(cfg_t *cfg, const char *fmt, va_list ap)
+{
+    char text[400];
+    if (!say_to || say_to[0])
+        return; /* the first complaint is the one that helps */
+    vsnprintf(text, sizeof text, fmt, ap);
+    snprintf(say_to, say_cap, "%s:%d: %s", cfg && cfg->filename ? cfg->filename : "configuration",
+             cfg ? cfg->line : 0, text);
+}
+
+static unsigned distance(const char *a, const char *b)
+{
+    unsigned row[CONFIG_TEXT], n = (unsigned)strlen(b);
+    for (unsigned j = 0; j <= n; j++)
+        row[j] = j;
+    for (unsigned i = 1; a[i - 1]; i++) {
+        unsigned before = row[0];
+        row[0] = i;
+        for (unsigned j = 1; j <= n; j++) {
+            unsigned keep = row[j], best = before + (a[i - 1] != b[j - 1]);
+            if (row[j] + 1 < best)
+                best = row[j] + 1;
+            if (row[j - 1] + 1 < best)
+                best = row[j - 1] + 1;
+            row[j] = best;
+            before = keep;
+        }
+    }
+    return row[n];
+}
+
+/* confuse's words for an unknown key, with the nearest known one. */
+static void suggest(char *why, size_t cap)
+{
+    const char *from = strstr(why, "no such option '");
+    const char *best = NULL;
+    char name[CONFIG_TEXT];
+    unsigned least = 4;
+    size_t n;
+    if (!from)
+        return;
+    from += strlen("no such option '");
+    n = strcspn(from, "'");
+    if (n >= sizeof name)
+        return;
+    memcpy(name, from, n);
+    name[n] = 0;
+    for (unsigned i = 0; i < KEYS; i++) {
+        unsigned d = distance(name, keys[i].name);
+        if (d < least) {
+            least = d;
+            best = keys[i].name;
+        }
+    }
+    if (best)
+        snprintf(why + strlen(why), cap - strlen(why), " (did you mean `%s`?)", best);
+}
+
+static int bad(char *why, size_t cap, const char *name, const struct key *k, const char *got)
+{
+    if (k->kind == WORD)
+        snprintf(why, cap, "%s: %s: `%.60s` is not one of %s", name, k->name, got, k->words);
+    else if (k->kind == TEXT || k->kind == LIST)
+        snprintf(why, cap, "%s: %s: longer than %d characters, more than %d entries, or not printable",
+                 name, k->name, CONFIG_TEXT - 1, CONFIG_LIST);
+    else
+        snprintf(why, cap, "%s: %s: %.60s is out of range; %g to %g%s%s", name, k->name, got,
+                 k->least, k->most, k->unit ? " " : "", k->unit ? k->unit : "");
+    return VI_EINVAL;
+}
+
+static bool one_of(const char *words, const char *text)
+{
+    size_t n = strlen(text);
+    for (const char *p = words; p; p = strchr(p, '|') ? strchr(p, '|') + 1 : NULL)
+        if (strcspn(p, "|") == n && !strncmp(p, text, n))
+            return n > 0;
+    return false;
+}
+
+static bool printable(const char *s)
+{
+    size_t n = 0;
+    for (; *s; s++, n++)
+        if ((unsigned char)*s < 32 || *s == 127 || *s == '"' || *s == '\\')
+            return false;
+    return n < CONFIG_TEXT;
+}
+
+static int take_list(struct config *c, cfg_t *cfg, const struct key *k)
+{
+    unsigned n = cfg_size(cfg, k->name);
+    if (n > CONFIG_LIST)
+        return VI_EINVAL;
+    for (unsigned i = 0; i < n; i++) {
+        const char *s = cfg_getnstr(cfg, k->name, i);
+        if (!s || !s[0] || !printable(s))
+            return VI_EINVAL;
+        snprintf(text_of(c, k) + (size_t)i * CONFIG_TEXT, CONFIG_TEXT, "%s", s);
+    }
+    memcpy((char *)c + k->count_at, &n, sizeof n);
+    return 0;
+}
+
+static int take_key(struct config *c, cfg_t *cfg, const struct key *k, const char *name, char *why,
+                    size_t cap)
+{
+    char got[64];
+    double v;
+    const char *s;
+    switch (k->kind) {
+    case TEXT: case WORD:
+        s = cfg_getstr(cfg, k->name);
+        if (!s || !printable(s) || (k->kind == WORD && !one_of(k->words, s)))
+            return bad(why, cap, name, k, s ? s : "");
+        snprintf(text_of(c, k), CONFIG_TEXT, "%s", s);
+        return 0;
+    case LIST:
+        return take_list(c, cfg, k) ? bad(why, cap, name, k, "") : 0;
+    default:
+        v = k->kind == REAL ? cfg_getfloat(cfg, k->name) : (double)cfg_getint(cfg, k->name);
+        snprintf(got, sizeof got, "%g", v);
+        if (!(v >= k->least && v <= k->most))
+            return bad(why, cap, name, k, got);
+        set_number(c, k, v);
+        return 0;
+    }
+}
+
+static void make_options(cfg_opt_t *opts)
+{
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct key *k = &keys[i];
+        cfg_opt_t text = CFG_STR(k->name, k->text, CFGF_NONE);
+        cfg_opt_t whole = CFG_INT(k->name, (long)k->number, CFGF_NONE);
+        cfg_opt_t real = CFG_FLOAT(k->name, k->number, CFGF_NONE);
+        cfg_opt_t list = CFG_STR_LIST(k->name, "{}", CFGF_NONE);
+        opts[i] = k->kind == WHOLE ? whole : k->kind == REAL ? real : k->kind == LIST ? list : text;
+    }
+    cfg_opt_t end = CFG_END();
+    opts[KEYS] = end;
+}
+
+static int take_all(struct config *c, cfg_t *cfg, const char *name, char *why, size_t cap)
+{
+    for (unsigned i = 0; i < KEYS; i++) {
+        int err = take_key(c, cfg, &keys[i], name, why, cap);
+        if (err)
+            return err;
+    }
+    if (c->evaluations_needed > c->evaluations_of) {
+        snprintf(why, cap, "%s: evaluations-needed: more than evaluations-of", name);
+        return VI_EINVAL;
+    }
+    if (c->range_low >= c->range_high) {
+        snprintf(why, cap, "%s: range-low: must be less than range-high", name);
+        return VI_EINVAL;
+    }
+    return 0;
+}
+
+int config_parse(struct config *c, const char *text, size_t len, const char *name, char *why,
+                 size_t cap)
+{
+    cfg_opt_t opts[KEYS + 1];
+    cfg_t *cfg;
+    FILE *f;
+    int err;
+    config_defaults(c);
+    if (cap)
+        why[0] = 0;
+    if (len > CONFIG_FILE_MAX || memchr(text, 0, len)) {
+        snprintf(why, cap, "%s: not a configuration (larger than 1 MiB, or binary)", name);
+        return VI_EINVAL;
+    }
+    if (len == 0)
+        return 0;
+    make_options(opts);
+    cfg = cfg_init(opts, CFGF_NONE);
+    if (!cfg)
+        return VI_ENOMEM;
+    cfg_set_error_function(cfg, say);
+    f = fmemopen((void *)(uintptr_t)text, len, "r");
+    if (!f) {
+        cfg_free(cfg);
+        return VI_ENOMEM;
+    }
+    say_to = why;
+    say_cap = cap;
+    cfg->filename = strdup(name);
+    err = cfg_parse_fp(cfg, f) == CFG_SUCCESS ? 0 : VI_EINVAL;
+    say_to = NULL;
+    fclose(f);
+    if (err && !why[0])
+        snprintf(why, cap, "%s: can't be parsed", name);
+    if (err)
+        suggest(why, cap);
+    else
+        err = take_all(c, cfg, name, why, cap);
+    cfg_free(cfg);
+    if (err)
+        config_defaults(c);
+    return err;
+}
+
+int config_load(struct config *c, const char *path, char *why, size_t cap)
+{
+    char *text;
+    size_t len;
+    FILE *f = fopen(path, "r");
+    int err;
+    config_defaults(c);
+    if (!f) {
+        if (errno == ENOENT && !strcmp(path, CONFIG_FILE))
+            return 0;
+        snprintf(why, cap, "%s: %s", path, strerror(errno));
+        return VI_EIO;
+    }
+    text = malloc(CONFIG_FILE_MAX + 1);
+    if (!text) {
+        fclose(f);
+        snprintf(why, cap, "out of memory");
+        return VI_ENOMEM;
+    }
+    len = fread(text, 1, CONFIG_FILE_MAX + 1, f);
+    if (ferror(f)) {
+        snprintf(why, cap, "%s: %s", path, strerror(errno));
+        err = VI_EIO;
+    } else
+        err = config_parse(c, text, len, path, why, cap);
+    fclose(f);
+    free(text);
+    return err;
+}
+
+/* ---- printing ---- */
+
+static void print_range(const struct key *k, FILE *out)
+{
+    if (k->kind == WORD) {
+        fprintf(out, " (");
+        for (const char *p = k->words; *p; p++)
+            if (*p == '|')
+                fprintf(out, " or ");
+            else
+                fputc(*p, out);
+        fprintf(out, ")");
+    } else if (k->kind == WHOLE || k->kind == REAL)
+        fprintf(out, " (%s%s%.10g to %.10g)", k->unit ? k->unit : "", k->unit ? ", " : "", k->least, k->most);
+}
+
+void config_print(const struct config *c, FILE *out)
+{
+    for (unsigned i = 0; i < KEYS; i++) {
+        const struct key *k = &keys[i];
+        unsigned n;
+        fprintf(out, "# %s", k->what);
+        print_range(k, out);
+        fprintf(out, "\n%s = ", k->name);
+        switch (k->kind) {
+        case TEXT: case WORD: fprintf(out, "\"%s\"", text_of(c, k)); break;
+        case WHOLE: fprintf(out, "%.0f", get_number(c, k)); break;
+        case REAL: fprintf(out, "%.3f", get_number(c, k)); break;
+        case LIST:
+            memcpy(&n, (const char *)c + k->count_at, sizeof n);
+            fprintf(out, "{");
+            for (unsigned e = 0; e < n; e++)
+                fprintf(out, "%s\"%s\"", e ? ", " : "", text_of(c, k) + (size_t)e * CONFIG_TEXT);
+            fprintf(out, "}");
+            break;
+        }
+        fprintf(out, "\n\n");
+    }
+}

@@ -1,0 +1,51 @@
+/* `violin config check|print`. See config.h. */
+#include <argp.h>
+#include <errno.h>
+#include <string.h>
+
+#include "peer/config.h"
+
+struct args {
+    const char *verb;
+};
+
+static error_t option(int key, char *arg, struct argp_state *state)
+{
+    struct args *a = state->input;
+    switch (key) {
+    case ARGP_KEY_ARG:
+        if (a->verb || (strcmp(arg, "check") && strcmp(arg, "print")))
+            argp_error(state, "check or print, not `%s`", arg);
+        a->verb = arg;
+        return 0;
+    case ARGP_KEY_END:
+        if (!a->verb)
+            argp_error(state, "check or print?");
+        return 0;
+    default:
+        return ARGP_ERR_UNKNOWN;
+    }
+}
+
+int config_command(const char *path, int argc, char **argv)
+{
+    static const struct argp argp = {
+        NULL, option, "check\nprint",
+        "Checks the configuration file (violin -c FILE config check), or prints every setting with its meaning, "
+        "its range and the value in force, in a form that parses again.",
+        NULL, NULL, NULL};
+    struct args a = {0};
+    struct config c;
+    char why[600] = "";
+    if (argp_parse(&argp, argc, argv, 0, NULL, &a))
+        return 2;
+    if (config_load(&c, path, why, sizeof why)) {
+        fprintf(stderr, "violin: %s\n", why);
+        return 1;
+    }
+    if (!strcmp(a.verb, "print"))
+        config_print(&c, stdout);
+    else
+        printf("%s: good\n", path);
+    return 0;
+}

@@ -1,0 +1,106 @@
+/* The configuration: what is printed parses again, what is wrong is said, the example is true. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <cmocka.h>
+
+#include "peer/base/err.h"
+#include "peer/config.h"
+
+static struct config c, d;
+static char why[600];
+
+static int parse(const char *text)
+{
+    return config_parse(&c, text, strlen(text), "test.conf", why, sizeof why);
+}
+
+static void test_values(void **unused)
+{
+    (void)unused;
+    assert_int_equal(parse("port = 9\nmode = \"auto\"\nrange-high = 0.8\nseeds = {\"a@b:1\", \"c@d:2\"}\n# hm\n"), 0);
+    assert_int_equal(c.port, 9);
+    assert_string_equal(c.mode, "auto");
+    assert_true(c.range_high > 0.79 && c.range_high < 0.81);
+    assert_int_equal(c.n_seeds, 2);
+    assert_string_equal(c.seeds[1], "c@d:2");
+    assert_int_equal(c.evaluation_period, 5);
+    assert_int_equal(parse(""), 0);
+}
+
+static void wrong(const char *text, const char *word)
+{
+    assert_int_equal(parse(text), VI_EINVAL);
+    if (!strstr(why, word))
+        fail_msg("`%s` doesn't say `%s`", why, word);
+    assert_int_equal(c.port, 7411); /* the defaults, not a half */
+}
+
+static void test_wrong(void **unused)
+{
+    char *big = malloc(CONFIG_FILE_MAX + 2);
+    (void)unused;
+    wrong("port = 99999999\n", "port");
+    wrong("port = 0\n", "1 to 65535");
+    wrong("prot = 1\n", "did you mean `port`");
+    wrong("mode = \"sometimes\"\n", "observe|auto");
+    wrong("port = \n", "test.conf");
+    wrong("port = \"x\n", "test.conf");
+    wrong("range-low = 0.8\nrange-high = 0.5\n", "range-low");
+    wrong("evaluations-needed = 6\n", "evaluations-needed");
+    wrong("socket = \"a\\tb\"\n", "socket");
+    memset(big, '#', CONFIG_FILE_MAX + 1);
+    big[CONFIG_FILE_MAX + 1] = 0;
+    wrong(big, "1 MiB");
+    free(big);
+    assert_int_equal(config_load(&c, "/nonexistent", why, sizeof why), VI_EIO);
+}
+
+static void print(const struct config *from, char **text, size_t *len)
+{
+    FILE *f = open_memstream(text, len);
+    config_print(from, f);
+    fclose(f);
+}
+
+static void test_prints_what_parses(void **unused)
+{
+    char *text;
+    size_t len;
+    (void)unused;
+    assert_int_equal(parse("port = 9\nseeds = {\"a@b:1\"}\nrange-low = 0.333\nlisten = \"::\"\n"), 0);
+    print(&c, &text, &len);
+    assert_int_equal(config_parse(&d, text, len, "printed", why, sizeof why), 0);
+    assert_memory_equal(&c, &d, sizeof c);
+    free(text);
+}
+
+static void test_example(void **unused)
+{
+    char *text, *file = NULL;
+    size_t len, n, cap = 0;
+    FILE *f = fopen("deploy/violin.conf.example", "r");
+    (void)unused;
+    assert_non_null(f);
+    n = (size_t)getdelim(&file, &cap, 0, f);
+    fclose(f);
+    config_defaults(&c);
+    print(&c, &text, &len);
+    assert_int_equal(n, len); /* `violin -c /dev/null config print` writes it */
+    assert_memory_equal(file, text, len);
+    free(text);
+    free(file);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_values), cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_prints_what_parses), cmocka_unit_test(test_example),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
