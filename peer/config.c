@@ -33,6 +33,7 @@ struct key {
 
 static const struct key keys[] = {
     K_TEXT("state-dir", state_dir, "/var/lib/violin", "the peer's keys and its database"),
+    K_TEXT("agent-dir", agent_dir, "/var/lib/violin-agent", "the agent's own state, root's: not the peer's"),
     K_TEXT("run-dir", run_dir, "/run/violin", "locks and sockets"),
     K_TEXT("socket", socket, "/run/violin/violin.sock", "the control socket"),
     K_TEXT("user", user, "violin", "the user that faces the network"),

@@ -16,7 +16,7 @@
 
 struct config {
     /* where things are */
-    char state_dir[CONFIG_TEXT], run_dir[CONFIG_TEXT], socket[CONFIG_TEXT];
+    char state_dir[CONFIG_TEXT], agent_dir[CONFIG_TEXT], run_dir[CONFIG_TEXT], socket[CONFIG_TEXT];
     char user[CONFIG_TEXT], group[CONFIG_TEXT];
     /* network */
     char listen[CONFIG_TEXT], advertise[CONFIG_TEXT];

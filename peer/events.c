@@ -1,0 +1,90 @@
+/* The ring of events. See events.h. */
+#include "peer/events.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct events {
+    unsigned keep;
+    uint64_t last;
+    struct event ring[];
+};
+
+struct events *events_new(unsigned keep)
+{
+    struct events *e;
+    if (keep == 0)
+        keep = 1;
+    e = calloc(1, sizeof *e + (size_t)keep * sizeof e->ring[0]);
+    if (e)
+        e->keep = keep;
+    return e;
+}
+
+void events_free(struct events *e)
+{
+    free(e);
+}
+
+struct event *events_add(struct events *e, vi_time wall, const char *kind, const char *subject,
+                         const char *fmt, ...)
+{
+    struct event *ev = &e->ring[++e->last % e->keep];
+    va_list ap;
+    memset(ev, 0, sizeof *ev);
+    ev->seq = e->last;
+    ev->wall = wall;
+    snprintf(ev->kind, sizeof ev->kind, "%s", kind);
+    snprintf(ev->subject, sizeof ev->subject, "%s", subject ? subject : "");
+    va_start(ap, fmt);
+    vsnprintf(ev->text, sizeof ev->text, fmt, ap);
+    va_end(ap);
+    return ev;
+}
+
+void event_number(struct event *ev, const char *name, double value)
+{
+    struct event_number *n;
+    if (ev->n_numbers >= EVENT_NUMBERS)
+        return;
+    n = &ev->numbers[ev->n_numbers++];
+    snprintf(n->name, sizeof n->name, "%s", name);
+    n->value = value;
+}
+
+const struct event *events_after(const struct events *e, uint64_t after)
+{
+    uint64_t first = e->last >= e->keep ? e->last - e->keep + 1 : 1;
+    uint64_t want = after + 1 > first ? after + 1 : first;
+    return want <= e->last && after < e->last ? &e->ring[want % e->keep] : NULL;
+}
+
+uint64_t events_last(const struct events *e)
+{
+    return e->last;
+}
+
+void event_write(struct vi_writer *w, const struct event *ev)
+{
+    vi_write_map(w, ev->subject[0] ? 6 : 5);
+    vi_write_str(w, "seq");
+    vi_write_uint(w, ev->seq);
+    vi_write_str(w, "at");
+    vi_write_double(w, (double)ev->wall / 1e6);
+    vi_write_str(w, "kind");
+    vi_write_str(w, ev->kind);
+    if (ev->subject[0]) {
+        vi_write_str(w, "subject");
+        vi_write_str(w, ev->subject);
+    }
+    vi_write_str(w, "text");
+    vi_write_str(w, ev->text);
+    vi_write_str(w, "numbers");
+    vi_write_map(w, ev->n_numbers);
+    for (unsigned i = 0; i < ev->n_numbers; i++) {
+        vi_write_str(w, ev->numbers[i].name);
+        vi_write_double(w, ev->numbers[i].value);
+    }
+}

@@ -1,0 +1,45 @@
+/* What happened here: a bounded ring of events for `violin events`, each with the numbers behind it.
+ * When the ring is full the oldest goes; numbers grow without gaps, so that a reader sees that. */
+#ifndef PEER_EVENTS_H
+#define PEER_EVENTS_H
+
+#include <stddef.h>
+
+#include "peer/base/clock.h"
+#include "peer/base/wire.h"
+
+#define EVENT_KIND      16
+#define EVENT_SUBJECT   64
+#define EVENT_TEXT      300
+#define EVENT_NUMBERS   12
+#define EVENT_NUMBER    28
+#define EVENT_BYTES_MAX 2048 /* encoded */
+
+struct event_number {
+    char name[EVENT_NUMBER];
+    double value;
+};
+
+struct event {
+    uint64_t seq;
+    vi_time wall; /* µs since 1970 */
+    char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
+    unsigned n_numbers;
+    struct event_number numbers[EVENT_NUMBERS];
+};
+
+struct events;
+struct events *events_new(unsigned keep);
+void events_free(struct events *e);
+/* Adds one; the returned event is filled in further by the caller (numbers) before the next call. */
+struct event *events_add(struct events *e, vi_time wall, const char *kind, const char *subject,
+                         const char *fmt, ...) __attribute__((format(printf, 5, 6)));
+/* A number more; dropped when there are EVENT_NUMBERS. */
+void event_number(struct event *ev, const char *name, double value);
+/* The oldest event with seq > after, or NULL. */
+const struct event *events_after(const struct events *e, uint64_t after);
+uint64_t events_last(const struct events *e); /* 0: none yet */
+/* {seq, at, kind, subject, text, numbers} */
+void event_write(struct vi_writer *w, const struct event *ev);
+
+#endif

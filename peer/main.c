@@ -1,0 +1,221 @@
+/* violin: one program, several roles. This file reads the options before the command and hands over.
+ *
+ *   violin peer          the supervisor (root)        → agent, peer-child
+ *   violin agent         the agent (root)             started by the supervisor
+ *   violin peer-child    the peer (unprivileged)      started by the supervisor
+ *   violin stream-check  a migration stream's walker  started by the agent
+ *   violin init, join    make this host a member
+ *   violin config        the configuration
+ *   anything else        a client of the running peer's control socket */
+#include <getopt.h>
+#include <signal.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/agent.h"
+#include "peer/base/log.h"
+#include "peer/cli.h"
+#include "peer/config.h"
+#include "peer/daemon.h"
+#include "peer/setup.h"
+#include "peer/supervisor.h"
+#include "peer/version.h"
+#include "xen/stream_check.h"
+
+static const char *config_file = CONFIG_FILE;
+
+static void help(FILE *out)
+{
+    fprintf(out, "Usage: violin [-c FILE] [-s SOCKET] COMMAND [ARGUMENTS]\n\n"
+                 "Keeps environments of virtual machines running well across Xen hosts.\n\n"
+                 "  -c, --config FILE   configuration (default " CONFIG_FILE ")\n"
+                 "  -s, --socket SOCKET the peer's control socket (default: as configured)\n"
+                 "  -h, --help          this text\n"
+                 "  -V, --version       the version\n\n"
+                 "On a host:\n"
+                 "  init --domain NAME        make a domain, with this host as its first member\n"
+                 "  join TOKEN                be admitted to a domain\n"
+                 "  peer                      run the peer (systemd does it: violin.service)\n"
+                 "  config check|print        the configuration\n\n"
+                 "With a running peer:\n");
+    for (const struct cli_command *c = cli_commands; c->name; c++)
+        fprintf(out, "  %-9s %-15s %s\n", c->name, c->args, c->what);
+    fprintf(out, "\n`violin COMMAND --help` tells more.\n");
+}
+
+/* 0, or the exit status with a line printed. */
+static int load(struct config *c)
+{
+    static const struct {
+        const char *word;
+        enum vi_level level;
+    } levels[] = {{"error", VI_LOG_ERROR}, {"warn", VI_LOG_WARN}, {"info", VI_LOG_INFO}, {"debug", VI_LOG_DEBUG}};
+    char why[600] = "";
+    if (config_load(c, config_file, why, sizeof why)) {
+        fprintf(stderr, "violin: %s\n", why);
+        return EXIT_CONFIGURATION;
+    }
+    for (unsigned i = 0; i < 4; i++)
+        if (!strcmp(c->log_level, levels[i].word))
+            vi_log_level(levels[i].level);
+    return 0;
+}
+
+static int help_of(const char *command, const char *text)
+{
+    printf("Usage: violin %s\n\n%s\n", command, text);
+    return 0;
+}
+
+static bool wants_help(int argc, char **argv)
+{
+    for (int i = 1; i < argc; i++)
+        if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-?"))
+            return true;
+    return false;
+}
+
+static int run_supervisor(int argc, char **argv)
+{
+    struct config c;
+    int err;
+    if (wants_help(argc, argv))
+        return help_of("peer", "Runs the peer in the foreground: a supervisor, an agent with root's rights and the\n"
+                               "unprivileged process that faces the network. SIGTERM ends it in order.");
+    if (argc > 1) {
+        fprintf(stderr, "violin: peer takes no argument `%s`\n", argv[1]);
+        return 2;
+    }
+    err = load(&c);
+    if (err)
+        return err;
+    const char *const agent_argv[] = {"violin", "-c", config_file, "agent", NULL};
+    const char *const peer_argv[] = {"violin", "-c", config_file, "peer-child", NULL};
+    struct supervisor_options o = {.agent_argv = agent_argv,
+                                   .peer_argv = peer_argv,
+                                   .state_dir = c.state_dir,
+                                   .run_dir = c.run_dir,
+                                   .user = c.user,
+                                   .group = c.group,
+                                   .simulated = !strcmp(c.hypervisor, "simulated")};
+    return supervisor_main(&o);
+}
+
+static int run_agent(void)
+{
+    struct config c;
+    const char *folders[CONFIG_LIST];
+    int err = load(&c);
+    if (err)
+        return err;
+    for (unsigned i = 0; i < c.n_image_dirs; i++)
+        folders[i] = c.image_dirs[i];
+    struct agent_options o = {.run_dir = c.run_dir,
+                              .hypervisor = c.hypervisor,
+                              .simulated_dir = c.simulated_dir,
+                              .simulated_limbo = c.simulated_limbo[0] ? c.simulated_limbo : NULL,
+                              .image_folders = folders,
+                              .n_image_folders = c.n_image_dirs,
+                              .user = c.user,
+                              .state_dir = c.agent_dir,
+                              .control_fd = AGENT_CONTROL_FD};
+    return agent_main(&o);
+}
+
+static int run_peer_child(void)
+{
+    struct config c;
+    char why[400];
+    int err = load(&c);
+    if (err)
+        return err;
+    if (peer_child_prepare(c.user, c.group, why, sizeof why)) {
+        fprintf(stderr, "violin: %s\n", why);
+        return EXIT_CONFIGURATION;
+    }
+    return daemon_main(&c, PEER_CHILD_LINK_FD);
+}
+
+static int run_setup(int (*what)(const struct setup *, int, char **), int argc, char **argv)
+{
+    struct config c;
+    char name[32];
+    int err = load(&c);
+    if (err)
+        return err;
+    struct setup s = {.state_dir = c.state_dir, .user = c.user, .group = c.group};
+    snprintf(name, sizeof name, "violin %s", argv[0]);
+    argv[0] = name;
+    return what(&s, argc, argv);
+}
+
+static int run_client(const char *socket, int argc, char **argv)
+{
+    struct config c;
+    if (!socket) {
+        int err = load(&c);
+        if (err)
+            return err;
+        socket = c.socket;
+    }
+    return cli_run(socket, argc, argv);
+}
+
+static int dispatch(const char *socket, int argc, char **argv)
+{
+    const char *command = argv[0];
+    if (!strcmp(command, "peer"))
+        return run_supervisor(argc, argv);
+    if (!strcmp(command, "agent"))
+        return run_agent();
+    if (!strcmp(command, "peer-child"))
+        return run_peer_child();
+    if (!strcmp(command, "stream-check"))
+        return stream_check_main(0, 1);
+    if (!strcmp(command, "init"))
+        return run_setup(setup_init, argc, argv);
+    if (!strcmp(command, "join"))
+        return run_setup(setup_join, argc, argv);
+    if (!strcmp(command, "config"))
+        return config_command(config_file, argc, argv);
+    if (!strcmp(command, "help")) {
+        help(stdout);
+        return 0;
+    }
+    if (cli_knows(command))
+        return run_client(socket, argc, argv);
+    fprintf(stderr, "violin: no command `%s`; `violin --help` lists them\n", command);
+    return 2;
+}
+
+int main(int argc, char **argv)
+{
+    static const struct option options[] = {{"config", required_argument, NULL, 'c'},
+                                            {"socket", required_argument, NULL, 's'},
+                                            {"help", no_argument, NULL, 'h'},
+                                            {"version", no_argument, NULL, 'V'},
+                                            {NULL, 0, NULL, 0}};
+    const char *socket = NULL;
+    int opt;
+    if (sodium_init() < 0) {
+        fprintf(stderr, "violin: libsodium can't be set up\n");
+        return 1;
+    }
+    signal(SIGPIPE, SIG_IGN);
+    while ((opt = getopt_long(argc, argv, "+c:s:hV", options, NULL)) != -1) {
+        switch (opt) {
+        case 'c': config_file = optarg; break;
+        case 's': socket = optarg; break;
+        case 'h': help(stdout); return 0;
+        case 'V': printf("violin " VIOLIN_VERSION "\n"); return 0;
+        default: fprintf(stderr, "Try `violin --help`.\n"); return 2;
+        }
+    }
+    if (optind >= argc) {
+        help(stderr);
+        return 2;
+    }
+    return dispatch(socket, argc - optind, argv + optind);
+}
