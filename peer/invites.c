@@ -27,7 +27,6 @@ struct admitted {
 struct invites {
     struct store *store;
     const struct identity *me;
-    vi_time wall;
     struct invite invite[INVITES_MAX];
     struct admitted admitted[ADMITTED_KEPT];
     unsigned next_admitted;
@@ -72,7 +71,6 @@ struct invites *invites_new(struct store *store, const struct identity *me)
         return NULL;
     v->store = store;
     v->me = me;
-    v->wall = vi_clock_wall();
     (void)store_each(store, STORE_INVITE, load_one, v);
     return v;
 }
@@ -83,11 +81,6 @@ void invites_free(struct invites *v)
         return;
     sodium_memzero(v, sizeof *v);
     free(v);
-}
-
-void invites_set_wall(struct invites *v, vi_time wall)
-{
-    v->wall = wall;
 }
 
 static bool holds(const struct invite *i, vi_time wall)
@@ -241,7 +234,6 @@ size_t invites_admit(struct invites *v, vi_time wall, const struct vi_id *token,
     struct invite *i = find(v, token);
     size_t used;
     admitted[0] = 0;
-    v->wall = wall;
     if (!i)
         return 0;
     if (join_request_decode(&r, request, len) || !vi_id_equal(&r.token, token) ||

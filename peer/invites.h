@@ -27,8 +27,6 @@ int invites_make(struct invites *v, struct vi_rng *rng, vi_time wall, unsigned u
 
 /* For mesh_config.lookup_psk; arg is the struct invites. */
 bool invites_secret(void *arg, const struct vi_id *token, uint8_t psk[32]);
-/* The wall clock that invites_secret judges by; set it now and then. */
-void invites_set_wall(struct invites *v, vi_time wall);
 
 /* Answers a request: out[JOIN_MAX] gets the encoded answer. *admitted is the new host's name when it
  * was admitted just now, else "". Returns the length, 0 if nothing can be answered. */
