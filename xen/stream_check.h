@@ -64,7 +64,7 @@ const char *stream_check_reason_name(enum stream_check_reason r);
 /* The child process `violin stream-check` (stream_check_main.c): gives up what it can (new
  * privileges, files, processes, memory; on x86-64 every system call but read and write), then
  * walks from `in` to `out` and writes only what was walked. It does not change user: who starts it
- * does. Returns the exit status: 0 after a whole good stream, STREAM_CHECK_EXIT + reason for a bad
+ * does. Ends the process, or returns its exit status: 0 after a whole good stream, STREAM_CHECK_EXIT + reason for a bad
  * one, STREAM_CHECK_CUT if it ended early, 1 for errors of its own. */
 #define STREAM_CHECK_EXIT 64
 #define STREAM_CHECK_CUT  2
