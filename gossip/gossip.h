@@ -178,7 +178,7 @@ struct gossip_why {
 
 enum gossip_effect_kind {
     GOSSIP_FX_SEND,    /* data to peer `id`, best effort; addr (if len > 0) where it may be tried */
-    GOSSIP_FX_MEMBER,  /* a member changed: change, was, now_, why */
+    GOSSIP_FX_MEMBER,  /* a member changed: change, was, state, why */
     GOSSIP_FX_PERSIST, /* keep `number` (initial_incarnation) before any later effect is carried out */
     GOSSIP_FX_RECORD,  /* a record is new or newer: gossip_record_get() */
     GOSSIP_FX_GONE     /* after LEAVE: it has been said */
@@ -191,7 +191,7 @@ struct gossip_effect {
     const uint8_t *data; /* SEND */
     size_t len;
     enum gossip_change change; /* MEMBER */
-    enum gossip_state was, now_; /* MEMBER; was 0: unknown before */
+    enum gossip_state was, state; /* MEMBER; was 0: unknown before */
     struct gossip_why why;
     uint64_t number;     /* PERSIST: incarnation; RECORD: version */
     uint8_t record_kind; /* RECORD */
