@@ -81,13 +81,15 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
     vi_write_uint(&w, d->shares);
     vi_write_bool(&w, d->removed);
     vi_write_uint(&w, d->version);
-    vi_write_id(&w, &d->signer);
+    vi_write_bin(&w, d->cert, d->cert_len);
     return sign_body(&w, sk);
 }
 
 int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t len)
 {
     struct vi_reader r;
+    const uint8_t *cert;
+    size_t n;
     int err;
     memset(d, 0, sizeof *d);
     if (len <= SIG || len > ENV_RECORD_MAX)
@@ -103,10 +105,12 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     d->shares = (uint32_t)vi_read_uint(&r, ENV_SHARES_MAX);
     d->removed = vi_read_bool(&r);
     d->version = vi_read_uint(&r, UINT64_MAX);
-    vi_read_id(&r, &d->signer);
+    cert = vi_read_bin(&r, sizeof d->cert, &n);
     err = vi_read_end(&r);
     if (err)
         return err;
+    memcpy(d->cert, cert, n);
+    d->cert_len = (unsigned)n;
     if (!env_name_valid(d->name) || d->shares == 0)
         return VI_EINVAL;
     env_definition_identify(d);
@@ -120,7 +124,7 @@ int env_takes_part_encode(const struct env_takes_part *t, const uint8_t sk[64], 
     vi_writer_init(&w, out, cap);
     vi_write_array(&w, 4);
     vi_write_uint(&w, 1);
-    vi_write_id(&w, &t->peer);
+    vi_write_bin(&w, t->key, sizeof t->key);
     vi_write_uint(&w, t->version);
     vi_write_bin(&w, t->envs, t->n * sizeof t->envs[0]);
     return sign_body(&w, sk);
@@ -140,7 +144,7 @@ int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t 
         return VI_EPROTO;
     if (vi_read_uint(&r, 1) != 1)
         return r.err ? VI_EPROTO : VI_EVERSION;
-    vi_read_id(&r, &t->peer);
+    vi_read_bytes(&r, t->key, sizeof t->key);
     t->version = vi_read_uint(&r, UINT64_MAX);
     ids = vi_read_bin(&r, sizeof t->envs, &n);
     err = vi_read_end(&r);

@@ -16,7 +16,8 @@
 #define ENV_DOMAIN_MAX 64
 #define ENV_MAX        64  /* on a host, and in a domain for this version */
 #define ENV_SHARES_MAX 10000
-#define ENV_RECORD_MAX 700 /* bytes of either record; ENV_MAX tags and a signature fit */
+#define ENV_RECORD_MAX 880 /* bytes of either record; fits the gossip's store */
+#define ENV_CERT_MAX   512
 #define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
 #define ENV_BRIDGE_MAX 16
 
@@ -28,11 +29,12 @@ struct env_definition {
     uint32_t shares; /* 1..ENV_SHARES_MAX, default 100 */
     bool removed;
     uint64_t version;    /* counts changes */
-    struct vi_id signer; /* peer that signed this version */
+    unsigned cert_len;   /* the signer's certificate, encoded: shows that it may */
+    uint8_t cert[ENV_CERT_MAX];
 };
 
 struct env_takes_part {
-    struct vi_id peer;
+    uint8_t key[32]; /* the peer's Ed25519 public key; its id is the key's */
     uint64_t version;
     unsigned n;
     uint8_t envs[ENV_MAX][ENV_TAG_SIZE]; /* the first bytes of each environment's id */

@@ -19,7 +19,8 @@ static struct env_definition sample(void)
     snprintf(d.name, sizeof d.name, "physics-1");
     snprintf(d.home, sizeof d.home, "lab.example");
     memset(d.nonce.b, 7, sizeof d.nonce.b);
-    memset(d.signer.b, 9, sizeof d.signer.b);
+    d.cert_len = ENV_CERT_MAX;
+    memset(d.cert, 9, sizeof d.cert);
     env_definition_identify(&d);
     return d;
 }
@@ -27,9 +28,11 @@ static struct env_definition sample(void)
 static void test_definition(void **unused)
 {
     uint8_t b[ENV_RECORD_MAX];
-    struct env_definition d = sample(), e;
-    int n = env_definition_encode(&d, sk, b, sizeof b);
+    static struct env_definition d, e;
+    int n;
     (void)unused;
+    d = sample();
+    n = env_definition_encode(&d, sk, b, sizeof b);
     assert_true(n > 0);
     assert_int_equal(env_definition_decode(&e, b, (size_t)n), 0);
     assert_true(vi_id_equal(&d.id, &e.id));
@@ -49,9 +52,10 @@ static void test_definition(void **unused)
 static void test_bad_definitions(void **unused)
 {
     uint8_t b[ENV_RECORD_MAX];
-    struct env_definition d = sample(), e;
+    static struct env_definition d, e;
     int n;
     (void)unused;
+    d = sample();
     snprintf(d.name, sizeof d.name, "../etc");
     n = env_definition_encode(&d, sk, b, sizeof b);
     assert_int_equal(env_definition_decode(&e, b, (size_t)n), VI_EINVAL);

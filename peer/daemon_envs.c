@@ -1,0 +1,327 @@
+/* The daemon and the environments: definitions, their bridges here, who takes part.
+ *
+ * A definition travels in the gossip's record store and is kept in ours. Every member makes the bridge
+ * of every environment it knows, so that a guest can be created anywhere; a host takes part (and is
+ * sent frames) from the time it has one of the guests, or expects one. */
+#include "peer/daemon_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+
+struct env *daemon_env_by_id(struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used && vi_id_equal(&d->envs[i].def.id, id))
+            return &d->envs[i];
+    return NULL;
+}
+
+struct env *daemon_env_by_name(struct daemon *d, const char *name)
+{
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used && !strcmp(d->envs[i].def.name, name))
+            return &d->envs[i];
+    return NULL;
+}
+
+struct env *daemon_env_by_bridge(struct daemon *d, const char *bridge)
+{
+    char name[ENV_BRIDGE_MAX];
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used && !strcmp(env_bridge_name(&d->envs[i].def.id, name), bridge))
+            return &d->envs[i];
+    return NULL;
+}
+
+static struct env *env_by_tag(struct daemon *d, const uint8_t tag[ENV_TAG_SIZE])
+{
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used && !memcmp(d->envs[i].def.id.b, tag, ENV_TAG_SIZE))
+            return &d->envs[i];
+    return NULL;
+}
+
+/* ---- bridge and TAP ---- */
+
+struct opening {
+    struct daemon *d;
+    struct vi_id env;
+};
+
+static void on_opened(void *arg, int err, const char *detail, int tap_fd, const char *ifname,
+                      const char *bridge)
+{
+    struct opening *o = arg;
+    struct env *e = daemon_env_by_id(o->d, &o->env);
+    (void)ifname;
+    if (e)
+        e->opening = false;
+    if (err) {
+        vi_log(VI_LOG_WARN, "env", "%s: bridge: %s", e ? e->def.name : "?", detail);
+        if (e)
+            e->retry_at = daemon_now() + 5 * VI_SEC;
+    } else if (!e) {
+        close(tap_fd);
+    } else {
+        e->open = true;
+        daemon_switch_env_open(o->d, e, tap_fd);
+        vi_log(VI_LOG_INFO, "env", "%s: bridge %s is ready", e->def.name, bridge);
+    }
+    free(o);
+}
+
+static void open_env(struct daemon *d, struct env *e)
+{
+    struct opening *o = calloc(1, sizeof *o);
+    if (!o)
+        return;
+    o->d = d;
+    o->env = e->def.id;
+    e->opening = true;
+    if (agent_env_open(d->agent, &e->def.id, (unsigned)d->cfg.overlay_mtu, on_opened, o)) {
+        e->opening = false;
+        e->retry_at = daemon_now() + 5 * VI_SEC;
+        free(o);
+    }
+}
+
+static void on_env_closed(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err)
+        vi_log(VI_LOG_WARN, "env", "a removed environment's bridge stays: %s", detail);
+}
+
+void daemon_envs_tick(struct daemon *d, vi_time now)
+{
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        struct env *e = &d->envs[i];
+        if (e->used && !e->open && !e->opening && e->retry_at <= now)
+            open_env(d, e);
+    }
+}
+
+/* ---- definitions ---- */
+
+static void forget_env(struct daemon *d, struct env *e)
+{
+    daemon_event_done(d, daemon_event(d, "env", e->def.name, "environment %s is removed", e->def.name));
+    daemon_switch_env_close(d, e);
+    if (e->open)
+        (void)agent_env_close(d->agent, &e->def.id, true, on_env_closed, d);
+    memset(e, 0, sizeof *e);
+}
+
+static void take_definition(struct daemon *d, const struct env_definition *def)
+{
+    struct env *e = daemon_env_by_id(d, &def->id);
+    char bridge[ENV_BRIDGE_MAX];
+    if (def->removed) {
+        if (e)
+            forget_env(d, e);
+        return;
+    }
+    if (e) {
+        e->def = *def;
+        return;
+    }
+    if (daemon_env_by_bridge(d, env_bridge_name(&def->id, bridge))) {
+        daemon_warn(d, WARN_GUEST, "environment %s: its bridge name %s is taken by another; it is left out here",
+                    def->name, bridge);
+        return;
+    }
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        if (d->envs[i].used)
+            continue;
+        e = &d->envs[i];
+        memset(e, 0, sizeof *e);
+        e->used = true;
+        e->def = *def;
+        daemon_event_done(d, daemon_event(d, "env", def->name, "environment %s is known, bridge %s",
+                                          def->name, bridge));
+        open_env(d, e);
+        daemon_envs_participants(d);
+        return;
+    }
+    daemon_warn(d, WARN_GUEST, "environment %s: %d environments are known already; it is left out here",
+                def->name, ENV_MAX);
+}
+
+void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key)
+{
+    struct gossip_record r;
+    static struct env_definition def;
+    if (!gossip_record_get(d->gossip, (uint8_t)kind, key, &r))
+        return;
+    if (kind == ENV_RECORD_TAKES_PART) {
+        daemon_envs_participants(d);
+        return;
+    }
+    if (kind != ENV_RECORD_DEFINITION || env_definition_decode(&def, r.bytes, r.len))
+        return;
+    if (store_put(d->store, STORE_RECORD, key, r.bytes, r.len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    take_definition(d, &def);
+}
+
+static bool stored_definition(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    static struct env_definition def;
+    struct cert c;
+    struct vi_id signer;
+    if (env_definition_decode(&def, value, len) || cert_decode(&c, def.cert, def.cert_len))
+        return true;
+    cert_peer_id(&signer, c.ed);
+    if (daemon_gossip_record(d, ENV_RECORD_DEFINITION, key, &signer, def.version, value, len) == 0)
+        take_definition(d, &def);
+    return true;
+}
+
+void daemon_envs_load(struct daemon *d)
+{
+    (void)store_each(d->store, STORE_RECORD, stored_definition, d);
+}
+
+/* Signs a new version and publishes it. */
+static int publish(struct daemon *d, struct env_definition *def, char *why, size_t cap)
+{
+    uint8_t b[ENV_RECORD_MAX];
+    size_t len;
+    int n, err;
+    if (!(d->me.cert.caps & CERT_ENV)) {
+        snprintf(why, cap, "this host may not create or remove environments");
+        return VI_EAUTH;
+    }
+    if (cert_encode(&d->me.cert, def->cert, sizeof def->cert, &len))
+        return VI_EINVAL;
+    def->cert_len = (unsigned)len;
+    def->version++;
+    n = env_definition_encode(def, d->me.ed_sk, b, sizeof b);
+    if (n < 0) {
+        snprintf(why, cap, "the definition does not fit: %s", vi_strerror(n));
+        return n;
+    }
+    if (store_put(d->store, STORE_RECORD, &def->id, b, (size_t)n)) {
+        snprintf(why, cap, "%s", store_error(d->store));
+        return VI_EIO;
+    }
+    err = daemon_gossip_record(d, ENV_RECORD_DEFINITION, &def->id, &d->me.id, def->version, b, (size_t)n);
+    if (err) {
+        snprintf(why, cap, "the definition can't be published: %s", vi_strerror(err));
+        return err;
+    }
+    take_definition(d, def);
+    return 0;
+}
+
+int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap)
+{
+    static struct env_definition def;
+    if (!env_name_valid(name)) {
+        snprintf(why, cap, "name `%.40s`: 1 to %d letters, digits, '.', '_', '-', and no sign first", name,
+                 ENV_NAME_MAX - 1);
+        return VI_EINVAL;
+    }
+    if (shares == 0 || shares > ENV_SHARES_MAX) {
+        snprintf(why, cap, "shares: 1 to %d", ENV_SHARES_MAX);
+        return VI_EINVAL;
+    }
+    if (daemon_env_by_name(d, name)) {
+        snprintf(why, cap, "there is an environment `%s` already", name);
+        return VI_EEXIST;
+    }
+    memset(&def, 0, sizeof def);
+    snprintf(def.name, sizeof def.name, "%s", name);
+    snprintf(def.home, sizeof def.home, "%s", d->me.cert.domain);
+    vi_rng_id(&d->rng, &def.nonce);
+    def.shares = shares;
+    env_definition_identify(&def);
+    return publish(d, &def, why, cap);
+}
+
+int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap)
+{
+    struct env *e = daemon_env_by_name(d, name);
+    static struct env_definition def;
+    if (!e) {
+        snprintf(why, cap, "there is no environment `%.40s`", name);
+        return VI_ENOTFOUND;
+    }
+    if (e->local_guests || e->n_participants) {
+        snprintf(why, cap, "%s has guests on %u host(s); move or end them first", name,
+                 e->n_participants + (e->local_guests ? 1 : 0));
+        return VI_ESTATE;
+    }
+    def = e->def;
+    def.removed = true;
+    return publish(d, &def, why, cap);
+}
+
+/* ---- who takes part ---- */
+
+void daemon_envs_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state)
+{
+    daemon_switch_member(d, peer, state);
+    daemon_envs_participants(d);
+}
+
+/* Which members take part in what, from their own lists. */
+void daemon_envs_participants(struct daemon *d)
+{
+    static struct env_takes_part t;
+    struct gossip_record r;
+    struct gossip_member m;
+    size_t pos = 0;
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        d->envs[i].n_participants = 0;
+    while (gossip_record_next(d->gossip, &pos, &r)) {
+        if (r.kind != ENV_RECORD_TAKES_PART || vi_id_equal(&r.key, &d->me.id) ||
+            env_takes_part_decode(&t, r.bytes, r.len))
+            continue;
+        if (!gossip_member_find(d->gossip, &r.key, &m) ||
+            (m.state != GOSSIP_ALIVE && m.state != GOSSIP_SUSPECT))
+            continue;
+        for (unsigned i = 0; i < t.n; i++) {
+            struct env *e = env_by_tag(d, t.envs[i]);
+            if (e && e->n_participants < ENV_PARTICIPANTS)
+                e->participants[e->n_participants++] = r.key;
+        }
+    }
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used)
+            daemon_switch_participants(d, &d->envs[i]);
+}
+
+/* Publishes our own list when it changed. */
+void daemon_envs_publish(struct daemon *d)
+{
+    static struct env_takes_part t;
+    uint8_t b[ENV_RECORD_MAX];
+    struct gossip_record old;
+    uint64_t version = (uint64_t)vi_clock_wall();
+    int n;
+    memset(&t, 0, sizeof t);
+    memcpy(t.key, d->me.ed_pk, 32);
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        const struct env *e = &d->envs[i];
+        if (e->used && (e->local_guests || e->expecting))
+            memcpy(t.envs[t.n++], e->def.id.b, ENV_TAG_SIZE);
+    }
+    if (d->published_list && t.n == d->published.n && !memcmp(t.envs, d->published.envs, sizeof t.envs))
+        return;
+    if (gossip_record_get(d->gossip, ENV_RECORD_TAKES_PART, &d->me.id, &old) && old.version >= version)
+        version = old.version + 1;
+    t.version = version;
+    n = env_takes_part_encode(&t, d->me.ed_sk, b, sizeof b);
+    if (n > 0 && daemon_gossip_record(d, ENV_RECORD_TAKES_PART, &d->me.id, &d->me.id, t.version, b,
+                                      (size_t)n) == 0) {
+        d->published = t;
+        d->published_list = true;
+    }
+}

@@ -1,0 +1,392 @@
+/* The daemon and the gossip: membership on the mesh, load summaries, environment records. */
+#include "peer/daemon_internal.h"
+
+#include <ifaddrs.h>
+#include <net/if.h>
+#include <netinet/in.h>
+#include <sodium.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/netaddr.h"
+
+/* ---- addresses: family, port, IP ---- */
+
+static void addr_encode(struct gossip_addr *out, const struct mesh_addr *a)
+{
+    uint8_t n = a->family == 6 ? 16 : 4;
+    memset(out, 0, sizeof *out);
+    if (a->family != 4 && a->family != 6)
+        return;
+    out->len = (uint8_t)(3 + n);
+    out->b[0] = a->family;
+    out->b[1] = (uint8_t)(a->port >> 8);
+    out->b[2] = (uint8_t)a->port;
+    memcpy(out->b + 3, a->ip, n);
+}
+
+void daemon_gossip_addr(struct mesh_addr *out, const struct gossip_addr *a)
+{
+    memset(out, 0, sizeof *out);
+    if (a->len != 7 && a->len != 19)
+        return;
+    if (a->b[0] != (a->len == 19 ? 6 : 4))
+        return;
+    out->family = a->b[0];
+    out->port = (uint16_t)(a->b[1] << 8 | a->b[2]);
+    memcpy(out->ip, a->b + 3, a->len - 3U);
+}
+
+/* The address that the system would use towards `to`. */
+static bool local_towards(const struct mesh_addr *to, struct mesh_addr *out)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = netaddr_to_sockaddr(to, &ss);
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool ok = fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0;
+    len = sizeof ss;
+    ok = ok && getsockname(fd, (struct sockaddr *)&ss, &len) == 0;
+    if (ok)
+        netaddr_from_sockaddr(out, &ss);
+    if (fd >= 0)
+        close(fd);
+    return ok;
+}
+
+/* Without a seed or a route: the first address of an interface that isn't loopback or ours. */
+static bool first_address(struct mesh_addr *out)
+{
+    struct ifaddrs *all, *i;
+    bool found = false;
+    if (getifaddrs(&all) < 0)
+        return false;
+    for (i = all; i && !found; i = i->ifa_next) {
+        struct sockaddr_storage ss = {0};
+        if (!i->ifa_addr || i->ifa_addr->sa_family != AF_INET || (i->ifa_flags & IFF_LOOPBACK) ||
+            !(i->ifa_flags & IFF_UP) || !strncmp(i->ifa_name, "vi-", 3))
+            continue;
+        memcpy(&ss, i->ifa_addr, sizeof(struct sockaddr_in));
+        netaddr_from_sockaddr(out, &ss);
+        found = true;
+    }
+    freeifaddrs(all);
+    return found;
+}
+
+void daemon_find_address(struct daemon *d, const struct mesh_addr *towards)
+{
+    struct mesh_addr a = {0}, outside;
+    char why[300];
+    if (d->cfg.advertise[0]) {
+        if (netaddr_resolve(&a, d->cfg.advertise, why, sizeof why))
+            vi_log(VI_LOG_WARN, "mesh", "advertise: %s", why);
+    } else {
+        (void)mesh_addr_parse(&outside, "192.0.2.1:9"); /* documentation's: never sent to */
+        if (!(towards && local_towards(towards, &a)) && !local_towards(&outside, &a))
+            first_address(&a);
+        a.port = (uint16_t)d->cfg.port;
+    }
+    if (a.family)
+        d->own_addr = a;
+    mesh_addr_format(&d->own_addr, d->address);
+}
+
+/* ---- the core's pure calls ---- */
+
+static void do_sign(void *arg, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG])
+{
+    struct daemon *d = arg;
+    crypto_sign_detached(sig, NULL, data, len, d->me.ed_sk);
+}
+
+static bool do_verify(void *arg, const uint8_t key[GOSSIP_KEY], const uint8_t *data, size_t len,
+                      const uint8_t sig[GOSSIP_SIG])
+{
+    (void)arg;
+    return crypto_sign_verify_detached(sig, data, len, key) == 0;
+}
+
+static bool good_cert(const struct daemon *d, const uint8_t *bytes, size_t len, struct cert *c)
+{
+    int err;
+    if (cert_decode(c, bytes, len) || strcmp(c->domain, d->me.cert.domain))
+        return false;
+    err = cert_verify(c, d->me.authority, c->not_before);
+    return err == 0; /* expiry is tested at handshakes only */
+}
+
+static bool do_admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP_KEY],
+                     const uint8_t *bytes, size_t len)
+{
+    struct cert c;
+    (void)id;
+    return good_cert(arg, bytes, len, &c) && !memcmp(c.ed, key, 32);
+}
+
+static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
+                      uint64_t version, const uint8_t *bytes, size_t len)
+{
+    struct vi_id id;
+    if (kind == ENV_RECORD_DEFINITION) {
+        struct env_definition e;
+        struct cert c;
+        if (env_definition_decode(&e, bytes, len) || !good_cert(arg, e.cert, e.cert_len, &c))
+            return false;
+        cert_peer_id(&id, c.ed);
+        return vi_id_equal(&e.id, key) && vi_id_equal(&id, origin) && e.version == version &&
+               (c.caps & CERT_ENV) && !strcmp(e.home, c.domain) &&
+               env_record_verify(bytes, len, c.ed) == 0;
+    }
+    if (kind == ENV_RECORD_TAKES_PART) {
+        struct env_takes_part t;
+        if (env_takes_part_decode(&t, bytes, len))
+            return false;
+        cert_peer_id(&id, t.key);
+        return vi_id_equal(&id, key) && vi_id_equal(&id, origin) && t.version == version &&
+               env_record_verify(bytes, len, t.key) == 0;
+    }
+    return false;
+}
+
+/* ---- opening ---- */
+
+int daemon_gossip_open(struct daemon *d, char *why, size_t cap)
+{
+    struct gossip_config c;
+    size_t len;
+    gossip_config_domain(&c);
+    c.id = d->me.id;
+    memcpy(c.key, d->me.ed_pk, 32);
+    addr_encode(&c.addr, &d->own_addr);
+    snprintf(c.name, sizeof c.name, "%.*s", GOSSIP_NAME_MAX, d->me.cert.host);
+    if (cert_encode(&d->me.cert, c.cert, sizeof c.cert, &len)) {
+        snprintf(why, cap, "the certificate can't be encoded");
+        return VI_EINVAL;
+    }
+    c.cert_len = (uint16_t)len;
+    c.initial_incarnation = (uint64_t)store_number(d->store, "incarnation", 0);
+    c.probe_interval = d->cfg.probe_interval * VI_MSEC;
+    c.arg = d;
+    c.sign = do_sign;
+    c.verify = do_verify;
+    c.admit = do_admit;
+    c.accept = do_accept;
+    d->gossip = gossip_new(&c, &d->rng, daemon_now());
+    if (!d->gossip) {
+        snprintf(why, cap, "the gossip can't be set up: out of memory, or probe-interval out of range");
+        return VI_ENOMEM;
+    }
+    return 0;
+}
+
+/* ---- in ---- */
+
+void daemon_gossip_message(struct daemon *d, const struct vi_id *from, const uint8_t *data,
+                           size_t len)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_DATAGRAM};
+    ev.datagram.from = *from;
+    ev.datagram.data = data;
+    ev.datagram.len = len;
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_session(struct daemon *d, const struct vi_id *peer)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_REACHABLE, .peer = *peer};
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_unreachable(struct daemon *d, const struct vi_id *peer)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_UNREACHABLE, .peer = *peer};
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_seed(struct daemon *d, const struct vi_id *id, const struct mesh_addr *a)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_SEED};
+    ev.seed.id = *id;
+    addr_encode(&ev.seed.addr, a);
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_lag(struct daemon *d, vi_time lag)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_LAG, .lag = lag};
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_summary(struct daemon *d, const uint8_t *bytes, size_t len)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_SUMMARY};
+    ev.summary.bytes = bytes;
+    ev.summary.len = len;
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+int daemon_gossip_record(struct daemon *d, unsigned kind, const struct vi_id *key,
+                         const struct vi_id *origin, uint64_t version, const uint8_t *bytes,
+                         size_t len)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
+    ev.record.kind = (uint8_t)kind;
+    ev.record.key = *key;
+    ev.record.origin = *origin;
+    ev.record.version = version;
+    ev.record.bytes = bytes;
+    ev.record.len = len;
+    return gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+void daemon_gossip_leave(struct daemon *d)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_LEAVE};
+    (void)gossip_step(d->gossip, daemon_now(), &ev);
+}
+
+/* ---- out ---- */
+
+/* Tells the mesh a member's key and address, from its own signed record. */
+bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct gossip_addr *addr)
+{
+    struct gossip_member m;
+    struct mesh_addr a;
+    struct cert c;
+    if (!gossip_member_find(d->gossip, peer, &m) || cert_decode(&c, m.cert, m.cert_len))
+        return false;
+    daemon_gossip_addr(&a, addr && addr->len ? addr : &m.addr);
+    return mesh_io_connect(d->mesh, peer, c.x, a.family ? &a : NULL) == 0;
+}
+
+int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, const void *data,
+                size_t len)
+{
+    int err = mesh_io_send(d->mesh, to, channel, data, len);
+    if (err == VI_ENOTFOUND && daemon_introduce(d, to, NULL))
+        err = mesh_io_send(d->mesh, to, channel, data, len);
+    return err;
+}
+
+static void send_gossip(struct daemon *d, const struct gossip_effect *fx)
+{
+    int err = mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
+    if (err == VI_ENOTFOUND && daemon_introduce(d, &fx->id, &fx->addr))
+        (void)mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
+}
+
+static void remember_peer(struct daemon *d, const struct vi_id *id)
+{
+    uint8_t b[GOSSIP_CERT_MAX + GOSSIP_ADDR_MAX + 1];
+    struct gossip_member m;
+    if (!gossip_member_find(d->gossip, id, &m) || m.self || !m.addr.len)
+        return;
+    b[0] = m.addr.len;
+    memcpy(b + 1, m.addr.b, m.addr.len);
+    memcpy(b + 1 + m.addr.len, m.cert, m.cert_len);
+    if (store_put(d->store, STORE_PEER, id, b, 1U + m.addr.len + m.cert_len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+}
+
+static void member_changed(struct daemon *d, const struct gossip_effect *fx)
+{
+    struct gossip_member m;
+    char name[GOSSIP_NAME_MAX + 1] = "a peer", id[VI_ID_TEXT];
+    const char *kind = "member";
+    if (gossip_member_find(d->gossip, &fx->id, &m))
+        memcpy(name, m.name, sizeof name);
+    switch (fx->change) {
+    case GOSSIP_UP:
+        daemon_event_done(d, daemon_event(d, kind, name, "%s is %s", name,
+                                          fx->was ? "back" : "a member"));
+        break;
+    case GOSSIP_SUSPECTED:
+        daemon_event_done(d, daemon_event(d, kind, name, "%s is suspected to be dead (%s)", name,
+                                          gossip_reason_text(fx->why.reason)));
+        break;
+    case GOSSIP_REFUTED:
+        daemon_event_done(d, daemon_event(d, kind, name, "%s lives after all", name));
+        break;
+    case GOSSIP_DOWN:
+        daemon_event_done(d, daemon_event(d, kind, name, "%s is dead", name));
+        break;
+    case GOSSIP_GOODBYE:
+        daemon_event_done(d, daemon_event(d, kind, name, "%s has left", name));
+        break;
+    default:
+        break;
+    }
+    if (fx->change == GOSSIP_UP || fx->change == GOSSIP_CHANGED) {
+        remember_peer(d, &fx->id);
+        vi_log(VI_LOG_DEBUG, "gossip", "%s: %s", vi_id_format(&fx->id, id), gossip_change_text(fx->change));
+    }
+    daemon_envs_member(d, &fx->id, fx->state);
+}
+
+void daemon_gossip_pump(struct daemon *d, vi_time now)
+{
+    const struct gossip_effect *fx;
+    static uint8_t bytes[GOSSIP_DATAGRAM_MAX];
+    if (gossip_deadline(d->gossip) <= now) {
+        struct gossip_event tick = {.kind = GOSSIP_EV_TICK};
+        (void)gossip_step(d->gossip, now, &tick);
+    }
+    while ((fx = gossip_effect(d->gossip))) {
+        struct gossip_effect copy = *fx;
+        if (fx->data && fx->len <= sizeof bytes) {
+            memcpy(bytes, fx->data, fx->len);
+            copy.data = bytes;
+        }
+        switch (copy.kind) {
+        case GOSSIP_FX_SEND:
+            send_gossip(d, &copy);
+            break;
+        case GOSSIP_FX_MEMBER:
+            member_changed(d, &copy);
+            break;
+        case GOSSIP_FX_PERSIST:
+            if (store_set_number(d->store, "incarnation", (int64_t)copy.number))
+                daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+            break;
+        case GOSSIP_FX_RECORD:
+            daemon_envs_record(d, copy.record_kind, &copy.id);
+            break;
+        case GOSSIP_FX_GONE:
+            d->said_goodbye = true;
+            break;
+        }
+    }
+}
+
+/* Peers known from earlier runs: tried like seeds, so that a whole domain comes back from a power cut
+ * whatever the configured seeds do. */
+static bool known_peer(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    const uint8_t *b = value;
+    struct gossip_addr ga = {0};
+    struct mesh_addr a;
+    struct cert c;
+    struct vi_id id;
+    if (len < 2 || b[0] > GOSSIP_ADDR_MAX || len < 1U + b[0])
+        return true;
+    ga.len = b[0];
+    memcpy(ga.b, b + 1, ga.len);
+    daemon_gossip_addr(&a, &ga);
+    if (!a.family || !good_cert(d, b + 1 + ga.len, len - 1 - ga.len, &c))
+        return true;
+    cert_peer_id(&id, c.ed);
+    if (!vi_id_equal(&id, key))
+        return true;
+    mesh_io_connect(d->mesh, &id, c.x, &a);
+    daemon_gossip_seed(d, &id, &a);
+    return true;
+}
+
+void daemon_gossip_known_peers(struct daemon *d)
+{
+    (void)store_each(d->store, STORE_PEER, known_peer, d);
+}

@@ -1,0 +1,210 @@
+/* What the files of the daemon share. One loop, one thread; the cores are stepped from callbacks,
+ * and daemon_pump() (run before each poll) takes their effects and sets the one timer. */
+#ifndef PEER_DAEMON_INTERNAL_H
+#define PEER_DAEMON_INTERNAL_H
+
+#include <uv.h>
+
+#include "gossip/gossip.h"
+#include "overlay/overlay.h"
+#include "peer/agent_client.h"
+#include "peer/base/store.h"
+#include "peer/call.h"
+#include "peer/daemon.h"
+#include "peer/envdef.h"
+#include "peer/events.h"
+#include "peer/identity.h"
+#include "peer/invites.h"
+#include "peer/journal.h"
+#include "peer/mesh_io.h"
+#include "peer/rpc.h"
+#include "xen/hypervisor.h"
+
+#define WARNING_TEXT 256
+
+/* Things that are wrong for the moment and that `violin status` shows. */
+enum warning {
+    WARN_HYPERVISOR,
+    WARN_STORE,
+    WARN_REFUSED, /* another peer's certificate, or ours at another */
+    WARN_HANDOVER,
+    WARN_GUEST,
+    WARNINGS
+};
+
+#define ENV_PARTICIPANTS 1024 /* hosts that take part in one environment, as far as we send to */
+
+/* An environment as this host knows it. */
+struct env {
+    bool used, open, opening;
+    struct env_definition def;
+    vi_time retry_at;
+    unsigned local_guests; /* here now */
+    unsigned expecting;    /* handovers that bring one */
+    unsigned n_participants;
+    struct vi_id participants[ENV_PARTICIPANTS]; /* other hosts */
+};
+
+struct daemon {
+    uv_loop_t loop;
+    uv_timer_t wake;
+    uv_prepare_t prepare;
+    uv_signal_t sigterm, sigint;
+    bool stopping;
+    int exit_status;
+
+    struct config cfg;
+    struct identity me;
+    struct vi_rng rng;
+    vi_time started;
+    char address[MESH_ADDR_TEXT + SEED_ADDR_MAX]; /* where others reach us, as far as known */
+    struct store *store;
+    struct journal *journal;
+    struct invites *invites;
+    struct events *events;
+    struct rpc *rpc;
+
+    struct mesh_trust trust;
+    struct mesh_config mesh_cfg; /* bulk streams use it too */
+    struct mesh_io *mesh;
+    struct mesh_addr own_addr;
+    int udp_control, udp_data; /* the sockets of one port */
+    struct calls *calls;
+    struct gossip *gossip;
+    bool said_goodbye;
+    vi_time goodbye_until, wake_at;
+
+    struct env envs[ENV_MAX];
+    struct env_takes_part published;
+    bool published_list;
+
+    struct agent_client *agent;
+    struct hypervisor *hv;
+    bool hv_there;
+    struct hv_host host;
+    struct hv_guest guests[HV_GUESTS_MAX];
+    unsigned n_guests;
+    bool listing;
+    vi_time next_list;
+
+    char warnings[WARNINGS][WARNING_TEXT]; /* "" when all is well */
+};
+
+/* daemon.c */
+vi_time daemon_now(void);
+/* Ends the daemon with this status once the loop is back. */
+void daemon_stop(struct daemon *d, int status);
+/* Says an event: ring, followers, log. The returned event takes numbers until the loop's next turn;
+ * daemon_event_done() sends it to the followers. */
+struct event *daemon_event(struct daemon *d, const char *kind, const char *subject, const char *fmt,
+                           ...) __attribute__((format(printf, 4, 5)));
+void daemon_event_done(struct daemon *d, const struct event *ev);
+/* Sets or, with NULL, clears a warning; a new one is an event. */
+void daemon_warn(struct daemon *d, enum warning w, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* daemon_mesh.c */
+int daemon_mesh_open(struct daemon *d, char *why, size_t cap);
+void daemon_mesh_close(struct daemon *d);
+void daemon_connect_seeds(struct daemon *d);
+
+/* daemon_gossip.c */
+int daemon_gossip_open(struct daemon *d, char *why, size_t cap);
+void daemon_gossip_pump(struct daemon *d, vi_time now);
+void daemon_gossip_message(struct daemon *d, const struct vi_id *from, const uint8_t *data,
+                           size_t len);
+void daemon_gossip_session(struct daemon *d, const struct vi_id *peer);
+void daemon_gossip_unreachable(struct daemon *d, const struct vi_id *peer);
+void daemon_gossip_seed(struct daemon *d, const struct vi_id *id, const struct mesh_addr *a);
+void daemon_gossip_known_peers(struct daemon *d);
+void daemon_gossip_lag(struct daemon *d, vi_time lag);
+void daemon_gossip_summary(struct daemon *d, const uint8_t *bytes, size_t len);
+int daemon_gossip_record(struct daemon *d, unsigned kind, const struct vi_id *key,
+                         const struct vi_id *origin, uint64_t version, const uint8_t *bytes,
+                         size_t len);
+void daemon_gossip_leave(struct daemon *d);
+void daemon_gossip_addr(struct mesh_addr *out, const struct gossip_addr *a);
+/* Finds out where others reach us. towards: a seed, or NULL. */
+void daemon_find_address(struct daemon *d, const struct mesh_addr *towards);
+bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct gossip_addr *addr);
+/* A control message to a member, whose key the mesh is told first if need be. */
+int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, const void *data,
+                size_t len);
+/* A member's name, or the beginning of its id. Static storage, until the next call. */
+const char *daemon_member_name(struct daemon *d, const struct vi_id *peer);
+
+/* daemon_envs.c */
+struct env *daemon_env_by_id(struct daemon *d, const struct vi_id *id);
+struct env *daemon_env_by_name(struct daemon *d, const char *name);
+struct env *daemon_env_by_bridge(struct daemon *d, const char *bridge);
+void daemon_envs_load(struct daemon *d);
+void daemon_envs_tick(struct daemon *d, vi_time now);
+void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key);
+void daemon_envs_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);
+void daemon_envs_participants(struct daemon *d);
+void daemon_envs_publish(struct daemon *d);
+int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap);
+int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap);
+
+/* daemon_guests.c */
+int daemon_guests_open(struct daemon *d, int link_fd, char *why, size_t cap);
+void daemon_guests_tick(struct daemon *d, vi_time now);
+vi_time daemon_guests_deadline(const struct daemon *d);
+const struct hv_guest *daemon_guest_find(const struct daemon *d, const char *name_or_uuid);
+/* The environment a guest belongs to, by the bridge of its first vif; NULL: none. */
+struct env *daemon_guest_env(struct daemon *d, const struct hv_guest *g);
+
+/* daemon_switch.c: the environments' Ethernet. */
+int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap);
+int daemon_switch_open(struct daemon *d, char *why, size_t cap);
+void daemon_switch_close(struct daemon *d);
+void daemon_switch_pump(struct daemon *d, vi_time now);
+vi_time daemon_switch_deadline(const struct daemon *d);
+void daemon_switch_message(struct daemon *d, const struct vi_id *from, const uint8_t *data,
+                           size_t len);
+void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys);
+/* The environment's TAP is there: fd is taken over. */
+void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd);
+void daemon_switch_env_close(struct daemon *d, struct env *e);
+void daemon_switch_participants(struct daemon *d, struct env *e);
+void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);
+/* d->guests is new. */
+void daemon_switch_guests(struct daemon *d);
+/* macs, counters of env.show: two fields. */
+void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
+
+/* daemon_policy.c */
+int daemon_policy_open(struct daemon *d, char *why, size_t cap);
+void daemon_policy_close(struct daemon *d);
+void daemon_policy_pump(struct daemon *d, vi_time now);
+vi_time daemon_policy_deadline(const struct daemon *d);
+void daemon_policy_mode(struct daemon *d); /* cfg.mode changed */
+int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
+                         uint8_t *out);
+void daemon_policy_load(struct daemon *d, struct vi_writer *w); /* status: field `load` */
+unsigned daemon_policy_summary_fields(struct daemon *d, const struct vi_id *peer);
+void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const struct vi_id *peer);
+void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g);
+void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_handover.c */
+int daemon_handover_open(struct daemon *d, char *why, size_t cap);
+void daemon_handover_close(struct daemon *d);
+void daemon_handover_pump(struct daemon *d, vi_time now);
+vi_time daemon_handover_deadline(const struct daemon *d);
+void daemon_handover_message(struct daemon *d, const struct vi_id *from, const uint8_t *data,
+                             size_t len);
+void daemon_handover_event(struct daemon *d, const struct hv_event *ev);
+void daemon_handover_guests(struct daemon *d);     /* d->guests is new */
+void daemon_handover_hypervisor(struct daemon *d); /* d->host is known for the first time */
+void daemon_journal_done(void *arg, uint64_t handle, int err, const char *text);
+void daemon_handover_counts(struct daemon *d, struct vi_writer *w); /* status: field `handovers` */
+void daemon_do_handover_list(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_handover_show(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_handover_resolve(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_rpc.c */
+extern const struct rpc_entry daemon_methods[];
+
+#endif

@@ -1,0 +1,435 @@
+/* The control socket's methods that look: status, members, guests, events, environments, and the
+ * small ones that change: mode, environments, invitations. peer/rpc.md has the fields. */
+#include "peer/daemon_internal.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/rpc_write.h"
+#include "peer/version.h"
+
+/* ---- parameters ---- */
+
+/* Reads the map's string under `key`; false (and the call answered) when it is missing or no text.
+ * Everything else in the map is skipped, so that later versions may add to it. */
+bool rpc_param_text(struct rpc_call *call, struct vi_reader params, const char *key, bool must,
+                    char *out, size_t cap)
+{
+    uint32_t n = vi_read_map(&params, 16);
+    bool found = false;
+    out[0] = 0;
+    for (uint32_t i = 0; i < n && !params.err; i++) {
+        if (vi_read_key(&params, key)) {
+            vi_read_cstr(&params, out, cap);
+            found = true;
+        } else {
+            vi_read_skip(&params);
+            vi_read_skip(&params);
+        }
+    }
+    if (params.err || (must && !found)) {
+        rpc_error(call, VI_EINVAL, "`%s` is missing, too long, or not a text", key);
+        return false;
+    }
+    return true;
+}
+
+bool rpc_param_uint(struct rpc_call *call, struct vi_reader params, const char *key, uint64_t most,
+                    uint64_t *value)
+{
+    uint32_t n = vi_read_map(&params, 16);
+    for (uint32_t i = 0; i < n && !params.err; i++) {
+        if (vi_read_key(&params, key)) {
+            *value = vi_read_uint(&params, most);
+        } else {
+            vi_read_skip(&params);
+            vi_read_skip(&params);
+        }
+    }
+    if (params.err)
+        rpc_error(call, VI_EINVAL, "`%s` is no number up to %llu", key, (unsigned long long)most);
+    return !params.err;
+}
+
+/* ---- status ---- */
+
+static void write_members_count(struct daemon *d, struct vi_writer *w)
+{
+    struct gossip_member m;
+    unsigned alive = 0, suspect = 0, dead = 0;
+    size_t pos = 0;
+    while (gossip_member_next(d->gossip, &pos, &m)) {
+        alive += m.state == GOSSIP_ALIVE;
+        suspect += m.state == GOSSIP_SUSPECT;
+        dead += m.state == GOSSIP_DEAD;
+    }
+    vi_write_str(w, "members");
+    vi_write_map(w, 3);
+    put_uint(w, "alive", alive);
+    put_uint(w, "suspect", suspect);
+    put_uint(w, "dead", dead);
+}
+
+static void write_hypervisor(struct daemon *d, struct vi_writer *w)
+{
+    vi_write_str(w, "hypervisor");
+    vi_write_map(w, d->host.kind[0] ? 4 : 1);
+    put_text(w, "state", d->hv_there ? "there" : "not there");
+    if (d->host.kind[0]) {
+        put_text(w, "kind", d->host.kind);
+        put_text(w, "version", d->host.version);
+        put_uint(w, "cpus", d->host.cpus);
+    }
+}
+
+static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    struct vi_writer *w = rpc_begin(call, 16384);
+    char id[VI_ID_TEXT];
+    unsigned warnings = 0, n_guests = 0;
+    (void)params;
+    if (!w)
+        return;
+    for (unsigned i = 0; i < WARNINGS; i++)
+        warnings += d->warnings[i][0] != 0;
+    for (unsigned i = 0; i < d->n_guests; i++)
+        n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
+    vi_write_map(w, 13);
+    put_text(w, "version", VIOLIN_VERSION);
+    put_text(w, "host", d->me.cert.host);
+    put_text(w, "peer", vi_id_format(&d->me.id, id));
+    put_text(w, "domain", d->me.cert.domain);
+    put_text(w, "mode", d->cfg.mode);
+    put_number(w, "uptime_s", (double)(daemon_now() - d->started) / 1e6);
+    put_text(w, "address", d->address);
+    write_hypervisor(d, w);
+    write_members_count(d, w);
+    put_uint(w, "guests", n_guests);
+    daemon_policy_load(d, w);
+    daemon_handover_counts(d, w);
+    vi_write_str(w, "warnings");
+    vi_write_array(w, warnings);
+    for (unsigned i = 0; i < WARNINGS; i++)
+        if (d->warnings[i][0])
+            vi_write_str(w, d->warnings[i]);
+    rpc_end(call);
+}
+
+/* ---- members ---- */
+
+const char *daemon_member_name(struct daemon *d, const struct vi_id *peer)
+{
+    static char name[VI_ID_TEXT + GOSSIP_NAME_MAX];
+    struct gossip_member m;
+    if (gossip_member_find(d->gossip, peer, &m) && m.name[0])
+        snprintf(name, sizeof name, "%s", m.name);
+    else {
+        vi_id_format(peer, name);
+        name[8] = 0;
+    }
+    return name;
+}
+
+static void write_member(struct daemon *d, struct vi_writer *w, const struct gossip_member *m)
+{
+    struct mesh_addr a;
+    char text[MESH_ADDR_TEXT], id[VI_ID_TEXT];
+    bool why = m->why.reason != GOSSIP_WHY_NONE, accused = why && !vi_id_is_zero(&m->why.accuser);
+    unsigned summary = daemon_policy_summary_fields(d, &m->id);
+    daemon_gossip_addr(&a, &m->addr);
+    vi_write_map(w, 5U + (a.family != 0) + why + accused + summary);
+    put_text(w, "id", vi_id_format(&m->id, id));
+    put_text(w, "name", m->name);
+    put_text(w, "state", gossip_state_text(m->state));
+    put_uint(w, "incarnation", m->incarnation);
+    put_bool(w, "self", m->self);
+    if (a.family)
+        put_text(w, "address", mesh_addr_format(&a, text));
+    if (why)
+        put_text(w, "reason", gossip_reason_text(m->why.reason));
+    if (accused)
+        put_text(w, "accuser", daemon_member_name(d, &m->why.accuser));
+    if (summary)
+        daemon_policy_write_summary(d, w, &m->id);
+}
+
+static void do_members(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    struct vi_writer *w = rpc_begin(call, RPC_RESULT_MAX);
+    struct gossip_member m;
+    uint32_t n = 0;
+    size_t pos = 0;
+    (void)params;
+    if (!w)
+        return;
+    while (gossip_member_next(d->gossip, &pos, &m))
+        n++;
+    vi_write_array(w, n);
+    pos = 0;
+    while (gossip_member_next(d->gossip, &pos, &m))
+        write_member(d, w, &m);
+    rpc_end(call);
+}
+
+/* ---- guests ---- */
+
+static void do_guests(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    struct vi_writer *w = rpc_begin(call, RPC_RESULT_MAX);
+    uint32_t n = 0;
+    (void)params;
+    if (!w)
+        return;
+    for (unsigned i = 0; i < d->n_guests; i++)
+        n += daemon_guest_env(d, &d->guests[i]) != NULL;
+    vi_write_array(w, n);
+    for (unsigned i = 0; i < d->n_guests; i++)
+        if (daemon_guest_env(d, &d->guests[i]))
+            daemon_policy_write_guest(d, w, &d->guests[i]);
+    rpc_end(call);
+}
+
+/* ---- environments ---- */
+
+static void do_env_list(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    struct vi_writer *w = rpc_begin(call, 65536);
+    char bridge[ENV_BRIDGE_MAX], id[VI_ID_TEXT];
+    uint32_t n = 0;
+    (void)params;
+    if (!w)
+        return;
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        n += d->envs[i].used;
+    vi_write_array(w, n);
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        const struct env *e = &d->envs[i];
+        if (!e->used)
+            continue;
+        vi_write_map(w, 7);
+        put_text(w, "name", e->def.name);
+        put_text(w, "id", vi_id_format(&e->def.id, id));
+        put_text(w, "bridge", env_bridge_name(&e->def.id, bridge));
+        put_uint(w, "shares", e->def.shares);
+        put_text(w, "home", e->def.home);
+        put_uint(w, "hosts", e->n_participants + (e->local_guests ? 1 : 0));
+        put_uint(w, "guests", e->local_guests);
+    }
+    rpc_end(call);
+}
+
+static void write_env_people(struct daemon *d, struct vi_writer *w, const struct env *e)
+{
+    uint32_t guests = 0;
+    vi_write_str(w, "hosts");
+    vi_write_array(w, e->n_participants + (e->local_guests ? 1 : 0));
+    if (e->local_guests)
+        vi_write_str(w, d->me.cert.host);
+    for (unsigned i = 0; i < e->n_participants; i++)
+        vi_write_str(w, daemon_member_name(d, &e->participants[i]));
+    for (unsigned i = 0; i < d->n_guests; i++)
+        guests += daemon_guest_env(d, &d->guests[i]) == e;
+    vi_write_str(w, "guests");
+    vi_write_array(w, guests);
+    for (unsigned i = 0; i < d->n_guests; i++)
+        if (daemon_guest_env(d, &d->guests[i]) == e)
+            vi_write_str(w, d->guests[i].name);
+}
+
+static void answer_env(struct daemon *d, struct rpc_call *call, const struct env *e)
+{
+    struct vi_writer *w = rpc_begin(call, RPC_RESULT_MAX);
+    char bridge[ENV_BRIDGE_MAX], id[VI_ID_TEXT], vif[64];
+    if (!w)
+        return;
+    env_bridge_name(&e->def.id, bridge);
+    snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
+    vi_write_map(w, 10);
+    put_text(w, "name", e->def.name);
+    put_text(w, "id", vi_id_format(&e->def.id, id));
+    put_text(w, "bridge", bridge);
+    put_text(w, "vif", vif);
+    put_uint(w, "shares", e->def.shares);
+    put_text(w, "home", e->def.home);
+    write_env_people(d, w, e);
+    daemon_switch_write_env(d, w, e);
+    rpc_end(call);
+}
+
+static void do_env_show(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char name[128];
+    const struct env *e;
+    if (!rpc_param_text(call, *params, "name", true, name, sizeof name))
+        return;
+    e = daemon_env_by_name(d, name);
+    if (e)
+        answer_env(d, call, e);
+    else
+        rpc_error(call, VI_ENOTFOUND, "there is no environment `%s`; `violin env list` shows them", name);
+}
+
+static void do_env_create(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char name[128], why[300] = "";
+    uint64_t shares = 100;
+    int err;
+    if (!rpc_param_text(call, *params, "name", true, name, sizeof name) ||
+        !rpc_param_uint(call, *params, "shares", ENV_SHARES_MAX, &shares))
+        return;
+    err = daemon_env_create(d, name, (unsigned)shares, why, sizeof why);
+    if (!err && !daemon_env_by_name(d, name)) {
+        err = VI_EFULL;
+        snprintf(why, sizeof why, "no room for another environment here");
+    }
+    if (err)
+        rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
+    else
+        answer_env(d, call, daemon_env_by_name(d, name));
+}
+
+static void answer_nothing(struct rpc_call *call)
+{
+    struct vi_writer *w = rpc_begin(call, 16);
+    if (w) {
+        vi_write_map(w, 0);
+        rpc_end(call);
+    }
+}
+
+static void do_env_remove(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    char name[128], why[300] = "";
+    int err;
+    if (!rpc_param_text(call, *params, "name", true, name, sizeof name))
+        return;
+    err = daemon_env_remove(arg, name, why, sizeof why);
+    if (err)
+        rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
+    else
+        answer_nothing(call);
+}
+
+/* ---- events ---- */
+
+static void do_events(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    uint64_t after = 0, limit = 1000;
+    const struct event *ev;
+    struct vi_writer *w;
+    uint32_t n = 0;
+    if (!rpc_param_uint(call, *params, "after", UINT64_MAX, &after) ||
+        !rpc_param_uint(call, *params, "limit", 10000, &limit))
+        return;
+    if (events_last(d->events) > limit && after < events_last(d->events) - limit)
+        after = events_last(d->events) - limit;
+    for (ev = events_after(d->events, after); ev; ev = events_after(d->events, ev->seq))
+        n++;
+    w = rpc_begin(call, 64 + (size_t)n * 1200);
+    if (!w)
+        return;
+    vi_write_array(w, n);
+    for (ev = events_after(d->events, after); ev; ev = events_after(d->events, ev->seq))
+        event_write(w, ev);
+    rpc_end(call);
+}
+
+static void do_follow(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    (void)arg;
+    (void)params;
+    rpc_follow(call);
+    answer_nothing(call);
+}
+
+/* ---- mode, invitations ---- */
+
+static void do_mode_get(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    struct vi_writer *w = rpc_begin(call, 64);
+    (void)params;
+    if (!w)
+        return;
+    vi_write_map(w, 1);
+    put_text(w, "mode", d->cfg.mode);
+    rpc_end(call);
+}
+
+static void do_mode_set(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char mode[16];
+    if (!rpc_param_text(call, *params, "mode", true, mode, sizeof mode))
+        return;
+    if (strcmp(mode, "auto") != 0 && strcmp(mode, "observe") != 0) {
+        rpc_error(call, VI_EINVAL, "mode `%s`: observe or auto", mode);
+        return;
+    }
+    if (strcmp(mode, d->cfg.mode) != 0) {
+        snprintf(d->cfg.mode, sizeof d->cfg.mode, "%s", mode);
+        daemon_policy_mode(d);
+        daemon_event_done(d, daemon_event(d, "mode", NULL, "mode is now %s (until the peer is restarted)", mode));
+    }
+    do_mode_get(arg, call, params);
+}
+
+static void do_invite(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    uint64_t uses = 1, ttl = 3600;
+    char token[TOKEN_TEXT], why[300] = "";
+    vi_time expires;
+    struct vi_writer *w;
+    int err;
+    if (!rpc_param_uint(call, *params, "uses", INVITE_USES_MAX, &uses) ||
+        !rpc_param_uint(call, *params, "ttl_s", 366 * 86400, &ttl))
+        return;
+    if (!d->own_addr.family) {
+        rpc_error(call, VI_ESTATE, "this host's address isn't known; set `advertise` in the configuration");
+        return;
+    }
+    err = invites_make(d->invites, &d->rng, vi_clock_wall(), (unsigned)uses, (vi_time)ttl * VI_SEC,
+                       d->cfg.advertise[0] ? d->cfg.advertise : d->address, token, &expires, why,
+                       sizeof why);
+    if (err) {
+        rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
+        return;
+    }
+    w = rpc_begin(call, 2048);
+    if (!w)
+        return;
+    vi_write_map(w, 2);
+    put_text(w, "token", token);
+    put_number(w, "expires_at", (double)expires / 1e6);
+    rpc_end(call);
+}
+
+const struct rpc_entry daemon_methods[] = {
+    {"status", do_status, false},
+    {"members", do_members, false},
+    {"guests", do_guests, false},
+    {"env.list", do_env_list, false},
+    {"env.show", do_env_show, false},
+    {"env.create", do_env_create, true},
+    {"env.remove", do_env_remove, true},
+    {"events", do_events, false},
+    {"events.follow", do_follow, false},
+    {"explain", daemon_do_explain, false},
+    {"migrate", daemon_do_migrate, true},
+    {"handover.list", daemon_do_handover_list, false},
+    {"handover.show", daemon_do_handover_show, false},
+    {"handover.resolve", daemon_do_handover_resolve, true},
+    {"mode.get", do_mode_get, false},
+    {"mode.set", do_mode_set, true},
+    {"invite", do_invite, true},
+    {NULL, NULL, false}};
