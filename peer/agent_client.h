@@ -37,11 +37,12 @@ struct agent_client *agent_client_open(uv_loop_t *loop, int fd, agent_on_lost *o
  * when the agent finds no hypervisor at its start; agent_facts then has the reason. */
 struct hypervisor *agent_client_hypervisor(struct agent_client *c);
 
-/* Frees c; what is pending ends with VI_ECANCELED inside this call. NULL is fine. */
+/* Frees c; what is pending ends with VI_ECANCELED inside this call. Not from inside a `done`; from
+ * inside on_lost it is fine. NULL, too. */
 void agent_client_close(struct agent_client *c);
 
-/* Makes (or finds) the environment's bridge vi-<first 8 hex digits> and its TAP and hands the TAP
- * over; asking again, also from a restarted peer, gives another descriptor of the same TAP.
+/* Makes (or finds) the environment's bridge vi-<first 8 hex digits> and its TAP vt-… and hands the
+ * TAP over (IFF_NO_PI, IFF_VNET_HDR with 10 bytes, offloads off, non-blocking); asking again, also from a restarted peer, gives another descriptor of the same TAP.
  * mtu 576…9000. VI_EEXIST if another environment has these 8 digits. */
 int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu,
                    agent_env_done *done, void *arg);
@@ -49,8 +50,9 @@ int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu
  * VI_ESTATE, and only the TAP is gone). */
 int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove_bridge,
                     hv_done *done, void *arg);
-/* Sends a RARP frame for mac (unicast address) into the environment's bridge, so that the bridge
- * and what is behind it learn where the guest is now. */
+/* The guest with this MAC (unicast) lives on this host now: the bridge forgets that it saw it behind
+ * the TAP, so that frames for it reach its vif before it has spoken. On the other hosts the data path
+ * writes a frame from mac to its TAP. VI_ENOTFOUND if the environment isn't open. */
 int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_t mac[6],
                    hv_done *done, void *arg);
 int agent_facts(struct agent_client *c, agent_facts_done *done, void *arg);

@@ -38,8 +38,8 @@ int supervisor_main(const struct supervisor_options *o);
  * a sentence in why. */
 int peer_child_prepare(const char *user, const char *group, char *why, size_t why_size);
 
-/* Makes a folder (and no parents but the last one) with this mode and owner; one that is there is
- * given them too. Follows no symbolic link. 0, or a vi_err with a sentence that says what to do. */
+/* Makes a folder (and its parent, if missing) with this mode and owner; one that is there is given
+ * them too, unless it is the root or has the sticky bit, as /tmp. Follows no symbolic link. 0, or a vi_err with a sentence that says what to do. */
 int make_owned_folder(const char *path, unsigned mode, const char *user, const char *group,
                       char *why, size_t why_size);
 

@@ -1,0 +1,69 @@
+/* What the files of the agent share. */
+#ifndef PEER_AGENT_INTERNAL_H
+#define PEER_AGENT_INTERNAL_H
+
+#include "peer/agent.h"
+#include "peer/agent_request.h"
+#include "peer/agent_tap.h"
+
+#define AGENT_ENVS_MAX    64
+#define AGENT_AT_ONCE_MAX 128
+#define AGENT_STREAMS_MAX 16
+#define AGENT_RATE        200 /* requests a second, as many saved up */
+#define AGENT_WHY         256
+
+struct agent_env {
+    bool used;
+    struct vi_id id;
+    unsigned mtu;
+    int tap_fd;
+    char tap[AGENT_IFNAME], bridge[AGENT_IFNAME];
+};
+
+/* A guest that was seen on a vi- bridge: the only kind that the peer may touch. */
+struct agent_guest {
+    uint32_t domid;
+    struct vi_id uuid;
+    uint64_t max_kb;
+    uint32_t vcpus;
+};
+
+struct agent {
+    uv_loop_t loop;
+    const struct agent_options *options;
+    int lock_fd;
+    struct link *control, *peer;
+    uint32_t generation; /* of the peer's link; answers to an older one are dropped */
+    struct hypervisor *hv;
+    bool hv_up;
+    char problem[AGENT_WHY];
+    uv_timer_t retry;
+    unsigned retry_ms;
+    uv_timer_t stop_timer;
+    uv_signal_t sigterm, sigint;
+    bool stopping;
+    struct agent_env envs[AGENT_ENVS_MAX];
+    struct agent_guest guests[HV_GUESTS_MAX];
+    unsigned n_guests;
+    int streams[AGENT_STREAMS_MAX]; /* our duplicates, to end a stream with; -1: free */
+    unsigned at_once;
+    double tokens;
+    vi_time tokens_at;
+    uint8_t out[LINK_MESSAGE_MAX], page[LINK_MESSAGE_MAX];
+};
+
+/* agent_serve.c */
+void agent_on_request(struct agent *a, const struct link_message *m, int *fd);
+void agent_tell(struct agent *a, const struct hv_event *e); /* an event, to the peer if there is one */
+void agent_end_streams(struct agent *a);
+unsigned agent_count_streams(const struct agent *a);
+
+/* agent_env.c: 0 or a vi_err with why; *env is set on success */
+int agent_env_make(struct agent *a, const struct vi_id *id, unsigned mtu, struct agent_env **env,
+                   char *why, size_t why_size);
+int agent_env_end(struct agent *a, const struct vi_id *id, bool remove_bridge, char *why,
+                  size_t why_size);
+struct agent_env *agent_env_find(struct agent *a, const struct vi_id *id);
+void agent_env_end_all(struct agent *a); /* TAPs only; bridges stay, guests are in them */
+
+#endif

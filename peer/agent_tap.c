@@ -1,0 +1,204 @@
+/* Bridges and TAPs of environments. See agent_tap.h. */
+#include "peer/agent_tap.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_bridge.h>
+#include <linux/if_tun.h>
+#include <linux/neighbour.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sockios.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "peer/base/err.h"
+
+#define PORTS_MAX 1024
+
+void agent_bridge_name(const struct vi_id *e, char out[AGENT_IFNAME])
+{
+    snprintf(out, AGENT_IFNAME, "vi-%02x%02x%02x%02x", e->b[0], e->b[1], e->b[2], e->b[3]);
+}
+
+void agent_tap_name(const struct vi_id *e, char out[AGENT_IFNAME])
+{
+    snprintf(out, AGENT_IFNAME, "vt-%02x%02x%02x%02x", e->b[0], e->b[1], e->b[2], e->b[3]);
+}
+
+static int say_errno(char *why, size_t why_size, const char *name, const char *what)
+{
+    snprintf(why, why_size, "%s: can't %s: %s", name, what, strerror(errno));
+    return VI_EIO;
+}
+
+static int control_socket(char *why, size_t why_size)
+{
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        snprintf(why, why_size, "can't make a socket: %s", strerror(errno));
+    return fd;
+}
+
+static void request(struct ifreq *r, const char *name)
+{
+    memset(r, 0, sizeof *r);
+    snprintf(r->ifr_name, sizeof r->ifr_name, "%.15s", name);
+}
+
+static int set_mtu(int fd, const char *name, unsigned mtu)
+{
+    struct ifreq r;
+    request(&r, name);
+    r.ifr_mtu = (int)mtu;
+    return ioctl(fd, SIOCSIFMTU, &r);
+}
+
+static int set_up(int fd, const char *name, bool up)
+{
+    struct ifreq r;
+    request(&r, name);
+    if (ioctl(fd, SIOCGIFFLAGS, &r))
+        return -1;
+    r.ifr_flags = (short)(up ? r.ifr_flags | IFF_UP : r.ifr_flags & ~IFF_UP);
+    return ioctl(fd, SIOCSIFFLAGS, &r);
+}
+
+/* The host must have no address of its own where guests are. Without IPv6 there is nothing to do. */
+static void keep_host_out(const char *name)
+{
+    char path[96];
+    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%.15s/disable_ipv6", name);
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    ssize_t n = write(fd, "1", 1);
+    (void)n;
+    close(fd);
+}
+
+int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_size)
+{
+    int err = 0, fd = control_socket(why, why_size);
+    if (fd < 0)
+        return VI_EIO;
+    if (ioctl(fd, SIOCBRADDBR, bridge) && errno != EEXIST)
+        err = say_errno(why, why_size, bridge, "make the bridge");
+    if (!err) {
+        keep_host_out(bridge);
+        if (set_mtu(fd, bridge, mtu) || set_up(fd, bridge, true))
+            err = say_errno(why, why_size, bridge, "set the bridge up");
+    }
+    close(fd);
+    return err;
+}
+
+static int join_bridge(int fd, const char *bridge, const char *port)
+{
+    struct ifreq r;
+    request(&r, bridge);
+    r.ifr_ifindex = (int)if_nametoindex(port);
+    return ioctl(fd, SIOCBRADDIF, &r) && errno != EBUSY ? -1 : 0; /* busy: it is in one already */
+}
+
+int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, char *why, size_t why_size)
+{
+    struct ifreq r;
+    int err = 0, fd = -1, ctl = control_socket(why, why_size), size = 10;
+    if (ctl < 0)
+        return VI_EIO;
+    fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0) {
+        err = say_errno(why, why_size, "/dev/net/tun", "open it (modprobe tun)");
+        goto out;
+    }
+    request(&r, tap);
+    r.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    if (ioctl(fd, TUNSETIFF, &r) || ioctl(fd, TUNSETVNETHDRSZ, &size)) {
+        err = say_errno(why, why_size, tap, "make the TAP");
+        goto out;
+    }
+    keep_host_out(tap);
+    if (set_mtu(ctl, tap, mtu) || join_bridge(ctl, bridge, tap) || set_up(ctl, tap, true))
+        err = say_errno(why, why_size, tap, "put the TAP into its bridge");
+out:
+    close(ctl);
+    if (err && fd >= 0)
+        close(fd);
+    return err ? err : fd;
+}
+
+int agent_bridge_remove(const char *bridge, char *why, size_t why_size)
+{
+    int ports[PORTS_MAX], err = 0;
+    struct ifreq r;
+    unsigned long args[4] = {BRCTL_GET_PORT_LIST, (unsigned long)(uintptr_t)ports, PORTS_MAX, 0};
+    int fd = control_socket(why, why_size);
+    if (fd < 0)
+        return VI_EIO;
+    if (!if_nametoindex(bridge))
+        goto out;
+    memset(ports, 0, sizeof ports);
+    request(&r, bridge);
+    r.ifr_data = (char *)args;
+    if (ioctl(fd, SIOCDEVPRIVATE, &r) < 0) {
+        err = say_errno(why, why_size, bridge, "list what is in the bridge");
+        goto out;
+    }
+    for (int i = 0; i < PORTS_MAX; i++)
+        if (ports[i]) {
+            char name[IF_NAMESIZE] = "?";
+            if_indextoname((unsigned)ports[i], name);
+            snprintf(why, why_size, "%s: %s is still in the bridge", bridge, name);
+            err = VI_ESTATE;
+            goto out;
+        }
+    if (set_up(fd, bridge, false) || ioctl(fd, SIOCBRDELBR, bridge))
+        err = say_errno(why, why_size, bridge, "remove the bridge");
+out:
+    close(fd);
+    return err;
+}
+
+int agent_bridge_forget(const char *tap, const uint8_t mac[6], char *why, size_t why_size)
+{
+    struct {
+        struct nlmsghdr h;
+        struct ndmsg n;
+        struct rtattr a;
+        uint8_t mac[8];
+    } q = {.h = {.nlmsg_len = sizeof q, .nlmsg_type = RTM_DELNEIGH,
+                 .nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK},
+           .n = {.ndm_family = AF_BRIDGE, .ndm_flags = NTF_MASTER},
+           .a = {.rta_len = RTA_LENGTH(6), .rta_type = NDA_LLADDR}};
+    struct {
+        struct nlmsghdr h;
+        struct nlmsgerr e;
+        uint8_t more[128];
+    } reply;
+    struct timeval second = {.tv_sec = 1};
+    int err = 0, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+    memcpy(q.mac, mac, 6);
+    q.n.ndm_ifindex = (int)if_nametoindex(tap);
+    if (fd < 0 || !q.n.ndm_ifindex) {
+        err = say_errno(why, why_size, tap, "find it");
+        goto out;
+    }
+    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &second, sizeof second);
+    if (send(fd, &q, sizeof q, 0) < 0 || recv(fd, &reply, sizeof reply, 0) < (ssize_t)sizeof reply.h) {
+        err = say_errno(why, why_size, tap, "ask the kernel to forget an address");
+        goto out;
+    }
+    if (reply.h.nlmsg_type == NLMSG_ERROR && reply.e.error && reply.e.error != -ENOENT) {
+        errno = -reply.e.error;
+        err = say_errno(why, why_size, tap, "forget an address");
+    }
+out:
+    if (fd >= 0)
+        close(fd);
+    return err;
+}
