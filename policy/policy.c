@@ -1,0 +1,370 @@
+/* The policy core: one evaluation after another. See policy.h. */
+#include "policy/policy.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/base/wire.h"
+#include "policy/internal.h"
+
+#define SAY_AGAIN VI_MIN /* an unchanged refusal or shortage is said once a minute */
+
+void policy_config_init(struct policy_config *c)
+{
+    memset(c, 0, sizeof *c);
+    c->range_low = 0.40;
+    c->range_high = 0.75;
+    c->period = 5 * VI_SEC;
+    c->needed = 3;
+    c->of = 5;
+    c->floor_kb = 64 * 1024;
+    c->reserve_kb = 128 * 1024;
+    c->dom0_pct = 25;
+    c->shrink_window = 10 * VI_MIN;
+    c->cooldown = 5 * VI_MIN;
+    c->no_return = 30 * VI_MIN;
+    c->horizon = 10 * VI_MIN;
+    c->report_stale = 20 * VI_SEC;
+    c->moves_per_hour = 12;
+    c->arrivals_max = 2;
+    c->bandwidth_kbps = 50 * 1024;
+}
+
+struct policy *policy_new(const struct policy_config *c, struct vi_rng *rng, vi_time now)
+{
+    struct policy *p;
+    if (!(c->range_low > 0 && c->range_low < c->range_high && c->range_high < 1) || c->period <= 0 ||
+        c->needed == 0 || c->needed > c->of || c->of > 20 || !(c->bandwidth_kbps > 0) || c->shrink_window <= 0)
+        return NULL;
+    p = calloc(1, sizeof *p);
+    if (!p)
+        return NULL;
+    p->cfg = *c;
+    p->rng = rng;
+    p->next = now + c->period;
+    return p;
+}
+
+void policy_free(struct policy *p)
+{
+    free(p);
+}
+
+void policy_set_automatic(struct policy *p, bool automatic)
+{
+    p->cfg.automatic = automatic;
+    p->load.observes = !automatic;
+}
+
+vi_time policy_deadline(const struct policy *p)
+{
+    return p->next;
+}
+
+const struct policy_load *policy_own_load(const struct policy *p)
+{
+    return &p->load;
+}
+
+/* ---- effects ---- */
+
+struct policy_effect *policy_push(struct policy *p, enum policy_effect_kind kind)
+{
+    struct policy_effect *fx;
+    if (p->count >= EFFECTS)
+        return NULL;
+    fx = &p->effects[(p->first + p->count++) % EFFECTS];
+    memset(fx, 0, offsetof(struct policy_effect, decision));
+    fx->kind = kind;
+    return fx;
+}
+
+const struct policy_effect *policy_effect(struct policy *p)
+{
+    const struct policy_effect *fx;
+    if (p->count == 0)
+        return NULL;
+    fx = &p->effects[p->first];
+    p->first = (p->first + 1) % EFFECTS;
+    p->count--;
+    return fx;
+}
+
+/* ---- decisions ---- */
+
+const char *policy_decision_text(enum policy_decision_kind k)
+{
+    static const char *const text[] = {"grow", "shrink", "weight", "short", "move", "refuse", "failed"};
+    return (unsigned)k < sizeof text / sizeof *text ? text[k] : "?";
+}
+
+struct policy_decision *policy_decide(struct policy *p, vi_time now, struct guest_state *g,
+                                      enum policy_decision_kind kind, const char *fmt, ...)
+{
+    struct policy_decision *d;
+    char text[POLICY_TEXT];
+    va_list ap;
+    bool repeats = !p->cfg.automatic || kind == POLICY_SHORT || kind == POLICY_REFUSE;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    if (repeats && g->n_decisions && g->last_kind == kind && now - g->last_said < SAY_AGAIN)
+        return NULL;
+    d = &g->decisions[g->next_decision++ % POLICY_KEPT];
+    if (g->n_decisions < POLICY_KEPT)
+        g->n_decisions++;
+    memset(d, 0, sizeof *d);
+    memcpy(d->text, text, sizeof text);
+    memcpy(d->name, g->in.name, sizeof d->name);
+    d->guest = g->in.uuid;
+    d->at = now;
+    d->kind = kind;
+    d->done = p->cfg.automatic;
+    g->last_kind = kind;
+    g->last_said = now;
+    return d;
+}
+
+void policy_number(struct policy_decision *d, const char *name, double value)
+{
+    if (d->n >= POLICY_NUMBERS)
+        return;
+    snprintf(d->numbers[d->n].name, sizeof d->numbers[d->n].name, "%s", name);
+    d->numbers[d->n++].value = value;
+}
+
+void policy_say(struct policy *p, const struct policy_decision *d)
+{
+    struct policy_effect *fx = policy_push(p, POLICY_FX_DECISION);
+    if (fx)
+        fx->decision = *d;
+}
+
+/* ---- helpers ---- */
+
+struct guest_state *policy_guest_find(const struct policy *p, const struct vi_id *uuid)
+{
+    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+        if (p->guests[i].used && vi_id_equal(&p->guests[i].in.uuid, uuid))
+            return (struct guest_state *)(uintptr_t)&p->guests[i];
+    return NULL;
+}
+
+bool policy_k_of_n(const struct policy *p, uint32_t bits)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->cfg.of; i++)
+        n += bits >> i & 1U;
+    return n >= p->cfg.needed;
+}
+
+double policy_capacity(const struct policy *p)
+{
+    double c = 100.0 * p->cpus - p->cfg.dom0_pct;
+    return c > 0 ? c : 0;
+}
+
+/* An environment's shares are divided among its guests here. */
+double policy_shares_of(const struct policy *p, const struct guest_state *g)
+{
+    unsigned n = 0;
+    double shares = 100;
+    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+        n += p->guests[i].used && p->guests[i].in.running && vi_id_equal(&p->guests[i].in.env, &g->in.env);
+    for (unsigned i = 0; i < p->n_envs; i++)
+        if (vi_id_equal(&p->envs[i].id, &g->in.env))
+            shares = p->envs[i].shares;
+    return shares / (n ? n : 1);
+}
+
+/* ---- evaluating ---- */
+
+static struct guest_state *place_for(struct policy *p, const struct vi_id *uuid)
+{
+    struct guest_state *g = policy_guest_find(p, uuid);
+    for (unsigned i = 0; !g && i < POLICY_GUESTS; i++)
+        if (!p->guests[i].used)
+            g = &p->guests[i];
+    return g;
+}
+
+static void take_snapshot(struct policy *p, vi_time now, const struct policy_event *ev)
+{
+    const struct policy_snapshot *s = &ev->snapshot;
+    p->cpus = s->cpus;
+    p->n_envs = s->n_envs < POLICY_ENVS ? s->n_envs : POLICY_ENVS;
+    memcpy(p->envs, s->envs, p->n_envs * sizeof *s->envs);
+    p->n_peers = ev->n_peers < POLICY_PEERS ? ev->n_peers : POLICY_PEERS;
+    if (p->n_peers)
+        memcpy(p->peers, ev->peers, p->n_peers * sizeof *ev->peers);
+    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+        p->guests[i].seen = false;
+    for (unsigned i = 0; i < s->n_guests; i++) {
+        struct guest_state *g = place_for(p, &s->guests[i].uuid);
+        if (g)
+            policy_measure(p, now, g, &s->guests[i]);
+    }
+    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+        if (p->guests[i].used && !p->guests[i].seen)
+            memset(&p->guests[i], 0, sizeof p->guests[i]);
+}
+
+static void evaluate(struct policy *p, vi_time now, const struct policy_event *ev)
+{
+    const struct policy_snapshot *s = &ev->snapshot;
+    struct policy_effect *fx;
+    int n;
+    p->next = now + p->cfg.period;
+    take_snapshot(p, now, ev);
+    p->load.capacity_pct = policy_capacity(p);
+    p->load.guests = s->n_guests;
+    p->load.arrivals = s->arrivals;
+    p->snapshot_reserved_kb = s->reserved_kb;
+    p->load.observes = !p->cfg.automatic;
+    policy_plan_cpu(p, now);
+    policy_plan_memory(p, now, s);
+    policy_consider_move(p, now);
+    fx = policy_push(p, POLICY_FX_SUMMARY);
+    if (!fx)
+        return;
+    n = policy_summary_encode(&p->load, fx->data, sizeof fx->data);
+    fx->len = n > 0 ? (size_t)n : 0;
+}
+
+static void arrived(struct policy *p, vi_time now, const struct policy_event *ev)
+{
+    struct guest_state *g = place_for(p, &ev->guest);
+    if (!g)
+        return;
+    if (!g->used) { /* it will be in the next snapshot */
+        memset(g, 0, sizeof *g);
+        g->used = true;
+        g->report_at = VI_NEVER;
+        g->in.uuid = ev->guest;
+        g->last_at = now;
+        g->grown_at = now;
+    }
+    g->came_at = now;
+    g->came_from = ev->peer;
+}
+
+void policy_step(struct policy *p, vi_time now, const struct policy_event *ev)
+{
+    switch (ev->kind) {
+    case POLICY_EV_EVALUATE: evaluate(p, now, ev); break;
+    case POLICY_EV_PROBED: policy_probed(p, now, ev); break;
+    case POLICY_EV_MOVED: policy_moved(p, now, ev); break;
+    case POLICY_EV_ARRIVED: arrived(p, now, ev); break;
+    }
+}
+
+/* ---- the destination's side ---- */
+
+int policy_can_take(const struct policy *p, const struct policy_needs *needs, uint64_t reserved_kb,
+                    double reserved_pct, unsigned arrivals, char *why, size_t cap)
+{
+    /* the snapshot's promises are in free_kb already: only those made since count */
+    uint64_t since = reserved_kb > p->snapshot_reserved_kb ? reserved_kb - p->snapshot_reserved_kb : 0;
+    uint64_t left = p->load.free_kb > since ? p->load.free_kb - since : 0;
+    double cpu = policy_capacity(p) - p->load.demand_pct - reserved_pct;
+    why[0] = 0;
+    if (p->cpus == 0) {
+        snprintf(why, cap, "this host does not know itself yet");
+        return VI_EAGAIN;
+    }
+    if (arrivals >= p->cfg.arrivals_max) {
+        snprintf(why, cap, "%u guests are arriving already", arrivals);
+        return VI_EAGAIN;
+    }
+    if (left < needs->kb) {
+        snprintf(why, cap, "it needs %.0f MiB, %.0f are free", (double)needs->kb / 1024, (double)left / 1024);
+        return VI_EFULL;
+    }
+    if (cpu < needs->pct) {
+        snprintf(why, cap, "it wants %.0f %% of a CPU, %.0f %% are free", needs->pct, cpu > 0 ? cpu : 0);
+        return VI_EFULL;
+    }
+    return 0;
+}
+
+int policy_probe_answer(const struct policy *p, const uint8_t *question, size_t len, uint64_t reserved_kb,
+                        double reserved_pct, unsigned arrivals, uint8_t out[POLICY_PROBE])
+{
+    struct policy_needs needs;
+    struct policy_load l = p->load;
+    struct vi_reader r;
+    struct vi_writer w;
+    uint8_t summary[POLICY_SUMMARY];
+    char why[120];
+    int n;
+    vi_reader_init(&r, question, len);
+    if (vi_read_array(&r, 3) != 3 || vi_read_uint(&r, 255) != 1)
+        return VI_EPROTO;
+    needs.kb = vi_read_uint(&r, (uint64_t)1 << 40);
+    needs.pct = (double)vi_read_uint(&r, 1000000000) / 100;
+    if (vi_read_end(&r))
+        return VI_EPROTO;
+    if (reserved_kb > p->snapshot_reserved_kb)
+        l.free_kb -= l.free_kb < reserved_kb - p->snapshot_reserved_kb ? l.free_kb
+                                                                       : reserved_kb - p->snapshot_reserved_kb;
+    l.demand_pct += reserved_pct;
+    l.arrivals = arrivals;
+    n = policy_summary_encode(&l, summary, sizeof summary);
+    if (n < 0)
+        return n;
+    vi_writer_init(&w, out, POLICY_PROBE);
+    vi_write_array(&w, 2);
+    vi_write_uint(&w, policy_can_take(p, &needs, reserved_kb, reserved_pct, arrivals, why, sizeof why) == 0);
+    vi_write_bin(&w, summary, (size_t)n);
+    return w.err ? w.err : (int)w.len;
+}
+
+/* ---- explaining ---- */
+
+bool policy_view(const struct policy *p, vi_time now, const struct vi_id *guest, struct policy_view *v)
+{
+    const struct guest_state *g = policy_guest_find(p, guest);
+    memset(v, 0, sizeof *v);
+    if (!g)
+        return false;
+    v->measured = g->measured;
+    v->fresh_report = g->report_good;
+    v->used_pct = g->used_pct;
+    v->demand_pct = g->demand_pct;
+    v->entitlement_pct = g->entitlement;
+    v->cpu_utilisation = g->entitlement > 0 ? g->demand_pct / g->entitlement : 0;
+    v->used_kb = g->used_kb;
+    v->desired_kb = g->desired_kb;
+    v->memory_utilisation = g->in.current_kb ? (double)g->used_kb / (double)g->in.current_kb : 0;
+    v->weight = g->in.weight;
+    v->report_age = g->report_at == VI_NEVER ? VI_NEVER : now - g->report_at;
+    v->short_of_memory = g->short_kb > 0;
+    v->short_of_cpu = g->short_cpu;
+    return true;
+}
+
+bool policy_decision_next(const struct policy *p, const struct vi_id *guest, unsigned *pos,
+                          const struct policy_decision **out)
+{
+    const struct guest_state *g = policy_guest_find(p, guest);
+    if (!g || *pos >= g->n_decisions)
+        return false;
+    *out = &g->decisions[(g->next_decision - 1 - *pos) % POLICY_KEPT];
+    (*pos)++;
+    return true;
+}
+
+bool policy_choice_next(const struct policy *p, const struct vi_id *guest, unsigned *pos, struct vi_id *peer,
+                        const char **text)
+{
+    const struct guest_state *g = policy_guest_find(p, guest);
+    if (!g || *pos >= g->n_choices)
+        return false;
+    *peer = g->choices[*pos].peer;
+    *text = g->choices[*pos].text;
+    (*pos)++;
+    return true;
+}
