@@ -214,6 +214,7 @@ static void close_all(struct daemon *d)
     uv_walk(&d->loop, on_walk_close, NULL);
     for (int i = 0; i < 100 && uv_loop_close(&d->loop) == UV_EBUSY; i++)
         uv_run(&d->loop, UV_RUN_NOWAIT);
+    daemon_handover_free(d);
     invites_free(d->invites);
     store_close(d->store);
     events_free(d->events);

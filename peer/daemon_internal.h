@@ -18,6 +18,7 @@
 #include "peer/journal.h"
 #include "peer/mesh_io.h"
 #include "peer/rpc.h"
+#include "policy/policy.h"
 #include "xen/hypervisor.h"
 
 #define WARNING_TEXT 256
@@ -45,6 +46,16 @@ struct env {
     struct vi_id participants[ENV_PARTICIPANTS]; /* other hosts */
 };
 
+#define OWNED_MAX   1024
+#define JOURNALLING 512
+
+struct owned_guest {
+    bool used;
+    struct vi_id guest, owner;
+    uint64_t epoch;
+    vi_time at;
+};
+
 struct daemon {
     uv_loop_t loop;
     uv_timer_t wake;
@@ -68,7 +79,22 @@ struct daemon {
     struct mesh_config mesh_cfg; /* bulk streams use it too */
     struct mesh_io *mesh;
     struct mesh_addr own_addr;
-    int udp_control, udp_data; /* the sockets of one port */
+    struct udp_sockets udp;
+    struct vswitch *vswitch;
+    struct datapath *datapath;
+    uv_async_t datapath_wake;
+    vi_time next_used;
+    struct bulk_server *bulk;
+    struct policy *policy;
+    struct handovers *handovers;
+    bool recovered; /* the journal was read and the handovers resumed */
+    struct transit *transits; /* streams and operations of handovers, daemon_handover.c */
+    uint64_t next_journalling;
+    struct {
+        uint64_t handle;
+        struct vi_id id;
+    } journalling[JOURNALLING];
+    struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
     struct gossip *gossip;
     bool said_goodbye;
@@ -170,6 +196,9 @@ void daemon_switch_participants(struct daemon *d, struct env *e);
 void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);
 /* d->guests is new. */
 void daemon_switch_guests(struct daemon *d);
+/* One guest's MACs are ours to state, or not any more. */
+void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool present);
+bool daemon_key_of(void *arg, const struct vi_id *peer, uint8_t pk[32]);
 /* macs, counters of env.show: two fields. */
 void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
 
@@ -185,10 +214,26 @@ void daemon_policy_load(struct daemon *d, struct vi_writer *w); /* status: field
 unsigned daemon_policy_summary_fields(struct daemon *d, const struct vi_id *peer);
 void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const struct vi_id *peer);
 void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g);
+void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err,
+                         const char *why);
+void daemon_policy_arrived(struct daemon *d, const struct vi_id *guest, const struct vi_id *from);
 void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_handover.c */
+/* Begins to move a guest. call, if not NULL, is answered with the handover's id, or with why not; it is
+ * then the handover's. An error here: nothing was begun, and call is still the caller's. */
+int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer,
+                          struct rpc_call *call, char *why, size_t cap);
+void daemon_handover_free(struct daemon *d); /* after the loop's last turn */
+
+/* daemon_owner.c */
+struct owned_guest *daemon_owner_find(const struct daemon *d, const struct vi_id *guest);
+void daemon_owner_set(struct daemon *d, const struct vi_id *guest, const struct vi_id *owner, uint64_t epoch);
+void daemon_owner_load(struct daemon *d);
+/* The guest's epoch, 1 for one that never moved; is it this host's? */
+uint64_t daemon_epoch_of(const struct daemon *d, const struct vi_id *guest);
+bool daemon_owns(const struct daemon *d, const struct vi_id *guest);
 int daemon_handover_open(struct daemon *d, char *why, size_t cap);
 void daemon_handover_close(struct daemon *d);
 void daemon_handover_pump(struct daemon *d, vi_time now);

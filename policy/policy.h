@@ -10,6 +10,7 @@
 #include "peer/base/clock.h"
 #include "peer/base/id.h"
 #include "peer/base/rng.h"
+#include "policy/handover.h"
 
 #define POLICY_GUESTS    256
 #define POLICY_PEERS     1024 /* summaries looked at in one evaluation */

@@ -1,0 +1,560 @@
+/* The daemon and the handovers: what the core asks for is done here — journal, hypervisor, streams,
+ * switch — and what came of it is told to the core.
+ *
+ * A stream's way: hypervisor ⇄ (agent) socketpair ⇄ bulk stream ⇄ network ⇄ bulk stream ⇄ socketpair ⇄
+ * (agent) hypervisor. The core decides nothing by the stream alone: suspend and restore say how it went. */
+#include "peer/daemon_internal.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/rpc_write.h"
+
+/* What runs outside the core for one handover. */
+struct transit {
+    bool used, prepared;
+    struct vi_id id, env;
+    int fd; /* for restore, until it is handed over */
+    struct bulk *bulk;
+    uint64_t bytes;
+};
+
+struct waiting { /* a callback's way back */
+    struct daemon *d;
+    struct vi_id id, peer, guest;
+    struct rpc_call *call;
+    struct hv_description description;
+};
+
+static struct transit *transit_of(struct daemon *d, const struct vi_id *id, bool make)
+{
+    struct transit *freed = NULL;
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        struct transit *t = &d->transits[i];
+        if (t->used && vi_id_equal(&t->id, id))
+            return t;
+        if (!t->used && !freed)
+            freed = t;
+    }
+    if (!make || !freed)
+        return NULL;
+    memset(freed, 0, sizeof *freed);
+    freed->used = true;
+    freed->id = *id;
+    freed->fd = -1;
+    return freed;
+}
+
+static void step(struct daemon *d, struct handover_event *ev)
+{
+    (void)handovers_step(d->handovers, daemon_now(), ev);
+}
+
+/* ---- faults, in builds for the tests only ---- */
+
+static void on_fault(void *arg, const char *name)
+{
+#ifdef VIOLIN_FAULTS
+    struct daemon *d = arg;
+    const char *want = getenv("VIOLIN_FAULT"), *colon = want ? strchr(want, ':') : NULL;
+    char mark[CONFIG_TEXT + 32];
+    FILE *f;
+    if (!colon || strlen(name) != (size_t)(colon - want) || strncmp(want, name, strlen(name)) != 0)
+        return;
+    snprintf(mark, sizeof mark, "%s/fault-done", d->cfg.state_dir);
+    if (access(mark, F_OK) == 0)
+        return; /* once: the peer that is started again lives */
+    f = fopen(mark, "w");
+    if (f)
+        fclose(f);
+    if (!strcmp(colon + 1, "kill"))
+        raise(SIGKILL);
+#else
+    (void)arg;
+    (void)name;
+#endif
+}
+
+/* ---- journal ---- */
+
+void daemon_journal_done(void *arg, uint64_t handle, int err, const char *text)
+{
+    struct daemon *d = arg;
+    struct handover_event ev = {.kind = HANDOVER_EV_PERSISTED, .id = d->journalling[handle % JOURNALLING].id,
+                                .err = err, .why = text};
+    if (d->journalling[handle % JOURNALLING].handle != handle)
+        return;
+    daemon_warn(d, WARN_STORE, err ? "%s" : NULL, text);
+    step(d, &ev);
+}
+
+static void persist(struct daemon *d, const struct handover_effect *fx)
+{
+    uint64_t handle = ++d->next_journalling;
+    struct handover_event ev = {.kind = HANDOVER_EV_PERSISTED, .id = fx->id, .err = VI_EIO,
+                                .why = "the journal's queue is full"};
+    d->journalling[handle % JOURNALLING].handle = handle;
+    d->journalling[handle % JOURNALLING].id = fx->id;
+    if (!fx->len || journal_put(d->journal, handle, &fx->id, fx->data, fx->len))
+        step(d, &ev);
+}
+
+/* ---- hypervisor ---- */
+
+static struct waiting *wait_for(struct daemon *d, const struct vi_id *id)
+{
+    struct waiting *w = calloc(1, sizeof *w);
+    if (w) {
+        w->d = d;
+        w->id = *id;
+    }
+    return w;
+}
+
+static void hv_ended(struct waiting *w, int err, const char *detail, uint32_t domid)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_HV, .id = w->id, .err = err, .why = detail, .domid = domid};
+    step(w->d, &ev);
+    w->d->next_list = 0;
+    free(w);
+}
+
+static void on_hv_done(void *arg, int err, const char *detail)
+{
+    hv_ended(arg, err, detail, 0);
+}
+
+static void on_restored(void *arg, int err, const char *detail, uint32_t domid)
+{
+    hv_ended(arg, err, detail, domid);
+}
+
+static void on_queried(void *arg, int err, const struct hv_guest *guests, unsigned n)
+{
+    struct waiting *w = arg;
+    struct handover_event ev = {.kind = HANDOVER_EV_HV, .id = w->id};
+    ev.domain.known = err == 0;
+    for (unsigned i = 0; !err && i < n; i++) {
+        const struct hv_guest *g = &guests[i];
+        if (!vi_id_equal(&g->uuid, &w->guest))
+            continue;
+        ev.domain.there = true;
+        ev.domain.domid = g->domid;
+        ev.domain.running = g->state == HV_RUNNING;
+        ev.domain.paused = g->state == HV_PAUSED;
+        ev.domain.suspended = g->state == HV_SUSPENDED;
+        ev.domain.incoming = g->incoming;
+    }
+    step(w->d, &ev);
+    free(w);
+}
+
+static void on_stream_done(void *arg, int err, const char *why, uint64_t bytes)
+{
+    struct waiting *w = arg;
+    struct transit *t = transit_of(w->d, &w->id, false);
+    struct handover_event ev = {.kind = HANDOVER_EV_STREAM, .id = w->id, .err = err, .why = why};
+    if (t) {
+        t->bulk = NULL;
+        t->bytes = bytes;
+    }
+    if (err)
+        vi_log(VI_LOG_INFO, "handover", "stream: %s after %llu bytes", why, (unsigned long long)bytes);
+    step(w->d, &ev);
+    free(w);
+}
+
+static int start_stream(struct daemon *d, const struct handover_effect *fx, int fd, char *why, size_t cap)
+{
+    struct transit *t = transit_of(d, &fx->id, true);
+    struct waiting *w = wait_for(d, &fx->id);
+    struct mesh_peer_info info;
+    struct gossip_member m;
+    struct mesh_addr to;
+    struct cert c;
+    if (!t || !w || !gossip_member_find(d->gossip, &fx->peer, &m) || cert_decode(&c, m.cert, m.cert_len)) {
+        snprintf(why, cap, "the destination isn't known any more");
+        free(w);
+        close(fd);
+        return VI_ENOTFOUND;
+    }
+    daemon_gossip_addr(&to, &m.addr);
+    if (mesh_peer_find(mesh_io_core(d->mesh), &fx->peer, &info) && info.up && info.addr.family)
+        to = info.addr; /* where its packets come from; it listens at the same port for streams */
+    t->bulk = bulk_send(&d->loop, &d->mesh_cfg, &d->rng, &to, c.x, &fx->peer, fx->id.b, VI_ID_SIZE, fd,
+                        (uint64_t)d->cfg.migration_bandwidth * 1024, on_stream_done, w);
+    if (!t->bulk) {
+        snprintf(why, cap, "out of memory");
+        free(w);
+        return VI_ENOMEM;
+    }
+    return 0;
+}
+
+static void do_suspend(struct daemon *d, const struct handover_effect *fx, struct waiting *w)
+{
+    char why[160] = "";
+    int sv[2], err;
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
+        hv_ended(w, VI_EIO, "no socket pair", 0);
+        return;
+    }
+    err = start_stream(d, fx, sv[1], why, sizeof why);
+    if (err) {
+        close(sv[0]);
+        hv_ended(w, err, why, 0);
+        return;
+    }
+    err = d->hv->ops->suspend(d->hv, fx->domid, &fx->guest->uuid, sv[0], on_hv_done, w);
+    if (err)
+        hv_ended(w, err, "the hypervisor can't be asked", 0);
+}
+
+static int describe_of(struct hv_description *desc, const struct handover_guest *g)
+{
+    return hv_description_decode(desc, g->description, g->description_len);
+}
+
+static void do_restore(struct daemon *d, const struct handover_effect *fx, struct waiting *w)
+{
+    struct transit *t = transit_of(d, &fx->id, false);
+    int fd = t ? t->fd : -1, err;
+    if (fd < 0 || describe_of(&w->description, fx->guest)) {
+        hv_ended(w, VI_EPROTO, "no stream, or a description that can't be read", 0);
+        return;
+    }
+    t->fd = -1;
+    err = d->hv->ops->restore(d->hv, &w->description, fd, on_restored, w);
+    if (err)
+        hv_ended(w, err, "the hypervisor can't be asked", 0);
+}
+
+static void do_hv(struct daemon *d, const struct handover_effect *fx)
+{
+    struct waiting *w = wait_for(d, &fx->id);
+    int err = 0;
+    if (!w) {
+        struct handover_event ev = {.kind = HANDOVER_EV_HV, .id = fx->id, .err = VI_ENOMEM, .why = "out of memory"};
+        step(d, &ev);
+        return;
+    }
+    w->guest = fx->guest->uuid;
+    switch (fx->op) {
+    case HANDOVER_OP_SUSPEND:
+        do_suspend(d, fx, w);
+        return;
+    case HANDOVER_OP_RESTORE:
+        do_restore(d, fx, w);
+        return;
+    case HANDOVER_OP_QUERY:
+        err = d->hv->ops->list(d->hv, on_queried, w);
+        if (err)
+            on_queried(w, err, NULL, 0);
+        return;
+    case HANDOVER_OP_RESUME:
+        err = d->hv->ops->resume(d->hv, fx->domid, &w->guest, on_hv_done, w);
+        break;
+    case HANDOVER_OP_UNPAUSE:
+        err = d->hv->ops->unpause(d->hv, fx->domid, &w->guest, on_hv_done, w);
+        break;
+    case HANDOVER_OP_DESTROY:
+        err = d->hv->ops->destroy(d->hv, fx->domid, &w->guest, on_hv_done, w);
+        break;
+    }
+    if (err)
+        hv_ended(w, err, "the hypervisor can't be asked", 0);
+}
+
+/* ---- a stream comes ---- */
+
+static int on_stream(void *arg, const struct vi_id *peer, const uint8_t *purpose, size_t len, bulk_done **done,
+                     void **done_arg)
+{
+    struct daemon *d = arg;
+    struct handover_event ev = {.kind = HANDOVER_EV_ARRIVING};
+    struct waiting *w;
+    struct transit *t;
+    int sv[2];
+    if (len != VI_ID_SIZE)
+        return -1;
+    memcpy(ev.id.b, purpose, VI_ID_SIZE);
+    if (!handover_expects_stream(d->handovers, &ev.id, peer))
+        return -1;
+    t = transit_of(d, &ev.id, true);
+    w = wait_for(d, &ev.id);
+    if (!t || !w || t->fd >= 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
+        free(w);
+        return -1;
+    }
+    t->fd = sv[0];
+    *done = on_stream_done;
+    *done_arg = w;
+    step(d, &ev);
+    return sv[1];
+}
+
+/* ---- may it come? ---- */
+
+static void admitted(struct waiting *w, int err, const char *why)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_ADMITTED, .id = w->id, .err = err, .why = why};
+    step(w->d, &ev);
+    free(w);
+}
+
+static void on_can_receive(void *arg, int err, const char *detail)
+{
+    admitted(arg, err, detail);
+}
+
+static void do_admit(struct daemon *d, const struct handover_effect *fx)
+{
+    struct policy_needs needs = {.kb = fx->guest->kb, .pct = fx->guest->pct};
+    struct waiting *w = wait_for(d, &fx->id);
+    struct handover_event ev = {.kind = HANDOVER_EV_ADMITTED, .id = fx->id, .err = VI_EREFUSED};
+    char why[HANDOVER_WHY] = "";
+    uint64_t kb;
+    double pct;
+    unsigned n;
+    const struct env *e = daemon_env_by_id(d, &fx->guest->env);
+    if (!w || describe_of(&w->description, fx->guest) || !vi_id_equal(&w->description.uuid, &fx->guest->uuid)) {
+        free(w);
+        ev.why = "the guest's description can't be read";
+        step(d, &ev);
+        return;
+    }
+    n = handover_promised(d->handovers, &kb, &pct);
+    if (!e || !e->open)
+        admitted(w, VI_ENOTFOUND, "its environment isn't known here");
+    else if (!d->hv_there)
+        admitted(w, VI_EAGAIN, "no hypervisor here");
+    else if (policy_can_take(d->policy, &needs, kb, pct, n, why, sizeof why))
+        admitted(w, VI_EFULL, why);
+    else if (d->hv->ops->can_receive(d->hv, &w->description, on_can_receive, w))
+        admitted(w, VI_EIO, "the hypervisor can't be asked");
+}
+
+/* ---- the rest of what the core asks for ---- */
+
+static void prepare(struct daemon *d, const struct handover_effect *fx, bool on)
+{
+    struct transit *t = transit_of(d, &fx->id, true);
+    struct env *e = daemon_env_by_id(d, &fx->guest->env);
+    if (!t || !e || t->prepared == on)
+        return;
+    t->prepared = on;
+    e->expecting += on ? 1U : -1U;
+    daemon_envs_publish(d);
+}
+
+static void transferred(struct daemon *d, const struct handover_effect *fx, bool to_us)
+{
+    struct switch_event ev = {.kind = to_us ? SWITCH_EV_ACTIVATE : SWITCH_EV_GIVEN, .data = fx->data, .len = fx->len};
+    daemon_owner_set(d, &fx->guest->uuid, to_us ? &d->me.id : &fx->peer, fx->epoch);
+    switch_step(d->vswitch, daemon_now(), &ev);
+    if (to_us)
+        daemon_policy_arrived(d, &fx->guest->uuid, &fx->peer);
+}
+
+static void end_stream(struct daemon *d, const struct vi_id *id)
+{
+    struct transit *t = transit_of(d, id, false);
+    if (!t)
+        return;
+    if (t->bulk)
+        bulk_cancel(t->bulk);
+    if (t->fd >= 0)
+        close(t->fd);
+    t->fd = -1;
+}
+
+static void said_state(struct daemon *d, const struct handover_effect *fx)
+{
+    const char *peer = daemon_member_name(d, &fx->peer);
+    struct event *ev = daemon_event(d, "handover", fx->guest->name, "%s %s %s: %s%s%s", fx->guest->name,
+                                    fx->role == HANDOVER_SOURCE ? "to" : "from", peer, handover_state_text(fx->state),
+                                    fx->why[0] ? ", " : "", fx->why);
+    daemon_event_done(d, ev);
+}
+
+static void over(struct daemon *d, const struct handover_effect *fx)
+{
+    struct transit *t = transit_of(d, &fx->id, false);
+    char peer[64];
+    snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
+    if (fx->role == HANDOVER_DESTINATION)
+        prepare(d, fx, false);
+    if (fx->role == HANDOVER_SOURCE) {
+        struct event *ev;
+        daemon_policy_moved(d, &fx->guest->uuid, &fx->peer, fx->err, fx->why);
+        if (fx->err)
+            ev = daemon_event(d, "failed", fx->guest->name, "%s stays here, it was not moved to %s: %s", fx->guest->name,
+                              peer, fx->why);
+        else
+            ev = daemon_event(d, "moved", fx->guest->name, "%s moved to %s", fx->guest->name, peer);
+        if (t)
+            event_number(ev, "bytes", (double)t->bytes);
+        daemon_event_done(d, ev);
+        if (fx->err && !daemon_owns(d, &fx->guest->uuid)) /* given, and given back */
+            daemon_owner_set(d, &fx->guest->uuid, &d->me.id, fx->epoch + 1);
+    }
+    d->next_list = 0;
+    if (t && !t->bulk)
+        t->used = false;
+}
+
+static void perform(struct daemon *d, const struct handover_effect *fx)
+{
+    switch (fx->kind) {
+    case HANDOVER_FX_SEND:
+        if (fx->len)
+            (void)daemon_send(d, &fx->peer, MESH_CHANNEL_HANDOVER, fx->data, fx->len);
+        break;
+    case HANDOVER_FX_PERSIST: persist(d, fx); break;
+    case HANDOVER_FX_HV: do_hv(d, fx); break;
+    case HANDOVER_FX_ADMIT: do_admit(d, fx); break;
+    case HANDOVER_FX_PREPARE: prepare(d, fx, true); break;
+    case HANDOVER_FX_UNPREPARE: prepare(d, fx, false); break;
+    case HANDOVER_FX_ACTIVATE: transferred(d, fx, true); break;
+    case HANDOVER_FX_GIVEN: transferred(d, fx, false); break;
+    case HANDOVER_FX_END_STREAM: end_stream(d, &fx->id); break;
+    case HANDOVER_FX_STATE: said_state(d, fx); break;
+    case HANDOVER_FX_OVER: over(d, fx); break;
+    case HANDOVER_FX_FORGET: journal_forget(d->journal, &fx->id); break;
+    }
+}
+
+void daemon_handover_pump(struct daemon *d, vi_time now)
+{
+    static struct handover_effect copy;
+    static struct handover_guest guest;
+    const struct handover_effect *fx;
+    unsigned undecided = 0, pos = 0;
+    struct handover_view v;
+    if (handovers_deadline(d->handovers) <= now) {
+        struct handover_event tick = {.kind = HANDOVER_EV_TICK};
+        step(d, &tick);
+    }
+    while ((fx = handovers_effect(d->handovers))) {
+        copy = *fx;
+        if (fx->guest) {
+            guest = *fx->guest;
+            copy.guest = &guest;
+        }
+        perform(d, &copy);
+    }
+    while (handover_next(d->handovers, &pos, &v))
+        undecided += v.undecided;
+    daemon_warn(d, WARN_HANDOVER, undecided ? "%u handover(s) need your decision: violin handover list" : NULL, undecided);
+}
+
+vi_time daemon_handover_deadline(const struct daemon *d)
+{
+    return d->recovered ? handovers_deadline(d->handovers) : VI_NEVER;
+}
+
+void daemon_handover_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_MESSAGE, .peer = *from, .data = data, .len = len};
+    if (d->recovered) /* before the journal is read we know nothing: silence, not UNKNOWN */
+        step(d, &ev);
+}
+
+/* ---- opening ---- */
+
+int daemon_handover_open(struct daemon *d, char *why, size_t cap)
+{
+    struct handover_config c = {.self = d->me.id, .arg = d, .key_of = daemon_key_of, .fault = on_fault};
+    store_journal_id(d->store, &c.journal);
+    memcpy(c.sign_key, d->me.ed_sk, sizeof c.sign_key);
+    d->handovers = handovers_new(&c, &d->rng, daemon_now());
+    d->transits = calloc(HANDOVERS_MAX, sizeof *d->transits);
+    d->owned = calloc(OWNED_MAX, sizeof *d->owned);
+    if (!d->handovers || !d->transits || !d->owned) {
+        snprintf(why, cap, "out of memory");
+        return VI_ENOMEM;
+    }
+    daemon_owner_load(d);
+    d->bulk = bulk_listen(&d->loop, d->cfg.listen, (uint16_t)d->cfg.port, &d->mesh_cfg, &d->rng, on_stream, d, why,
+                          cap);
+    return d->bulk ? 0 : VI_EIO;
+}
+
+void daemon_handover_close(struct daemon *d)
+{
+    for (unsigned i = 0; d->transits && i < HANDOVERS_MAX; i++)
+        if (d->transits[i].used) {
+            if (d->transits[i].bulk)
+                bulk_cancel(d->transits[i].bulk);
+            if (d->transits[i].fd >= 0)
+                close(d->transits[i].fd);
+            d->transits[i].fd = -1;
+        }
+    bulk_server_close(d->bulk);
+    d->bulk = NULL;
+}
+
+void daemon_handover_free(struct daemon *d)
+{
+    handovers_free(d->handovers);
+    free(d->transits);
+    free(d->owned);
+}
+
+static bool one_record(void *arg, const struct vi_id *id, const void *record, size_t len)
+{
+    struct daemon *d = arg;
+    struct handover_event ev = {.kind = HANDOVER_EV_RECORD, .id = *id, .data = record, .len = len};
+    step(d, &ev);
+    return true;
+}
+
+/* The hypervisor is there for the first time: now the boot is known, and the journal can be judged. */
+void daemon_handover_hypervisor(struct daemon *d)
+{
+    struct handover_event end = {.kind = HANDOVER_EV_RECORDS_END};
+    if (d->recovered)
+        return;
+    handovers_set_boot(d->handovers, &d->host.boot_id);
+    if (store_journal_each(d->store, one_record, d)) {
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+        return;
+    }
+    d->recovered = true;
+    step(d, &end);
+}
+
+/* ---- guests that are where they shouldn't be ---- */
+
+static void on_paused(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err)
+        vi_log(VI_LOG_WARN, "handover", "pausing a second copy: %s", detail);
+}
+
+void daemon_handover_guests(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        const struct hv_guest *g = &d->guests[i];
+        const struct owned_guest *o = daemon_owner_find(d, &g->uuid);
+        if (!o || vi_id_equal(&o->owner, &d->me.id) || g->state != HV_RUNNING ||
+            handover_has_guest(d->handovers, &g->uuid))
+            continue;
+        daemon_warn(d, WARN_GUEST, "%s runs here, but it was given to %s: this copy is paused", g->name,
+                    daemon_member_name(d, &o->owner));
+        (void)d->hv->ops->pause(d->hv, g->domid, &g->uuid, on_paused, d);
+    }
+}
+
+void daemon_handover_event(struct daemon *d, const struct hv_event *ev)
+{
+    (void)d;
+    (void)ev; /* the list, looked at at once, tells; the core asks the hypervisor before it acts */
+}

@@ -1,0 +1,475 @@
+/* The daemon and the policy: snapshots in, balloons, weights and moves out; what people ask of it. */
+#include "peer/daemon_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/rpc_write.h"
+
+#define MIB(kb) ((double)(kb) / 1024.0)
+
+int daemon_policy_open(struct daemon *d, char *why, size_t cap)
+{
+    const struct config *c = &d->cfg;
+    struct policy_config p;
+    policy_config_init(&p);
+    p.automatic = !strcmp(c->mode, "auto");
+    p.range_low = c->range_low;
+    p.range_high = c->range_high;
+    p.period = c->evaluation_period * VI_SEC;
+    p.needed = (unsigned)c->evaluations_needed;
+    p.of = (unsigned)c->evaluations_of;
+    p.floor_kb = (uint64_t)c->memory_floor * 1024;
+    p.reserve_kb = (uint64_t)c->memory_reserve * 1024;
+    p.dom0_pct = (double)c->dom0_cpu;
+    p.shrink_window = c->shrink_window * VI_SEC;
+    p.cooldown = c->cooldown * VI_SEC;
+    p.no_return = c->no_return * VI_SEC;
+    p.horizon = c->payoff_horizon * VI_SEC;
+    p.report_stale = c->report_stale * VI_SEC;
+    p.moves_per_hour = (unsigned)c->moves_per_hour;
+    p.arrivals_max = (unsigned)c->arrivals_max;
+    if (c->migration_bandwidth)
+        p.bandwidth_kbps = (double)c->migration_bandwidth * 1024;
+    d->policy = policy_new(&p, &d->rng, daemon_now());
+    if (!d->policy) {
+        snprintf(why, cap, "the policy can't be set up; `violin config check` says whether its settings are good");
+        return VI_EINVAL;
+    }
+    return 0;
+}
+
+void daemon_policy_close(struct daemon *d)
+{
+    policy_free(d->policy);
+    d->policy = NULL;
+}
+
+vi_time daemon_policy_deadline(const struct daemon *d)
+{
+    return policy_deadline(d->policy);
+}
+
+void daemon_policy_mode(struct daemon *d)
+{
+    policy_set_automatic(d->policy, !strcmp(d->cfg.mode, "auto"));
+}
+
+/* ---- in ---- */
+
+static void one_guest(struct daemon *d, struct policy_guest *p, const struct hv_guest *g, const struct env *e)
+{
+    memset(p, 0, sizeof *p);
+    p->uuid = g->uuid;
+    p->env = e->def.id;
+    snprintf(p->name, sizeof p->name, "%s", g->name);
+    p->domid = g->domid;
+    p->vcpus = g->vcpus;
+    p->weight = g->weight;
+    p->cpu_time_ns = g->cpu_time_ns;
+    p->current_kb = g->current_kb;
+    p->target_kb = g->target_kb;
+    p->max_kb = g->max_kb;
+    p->report = g->report.present;
+    p->sequence = g->report.sequence;
+    p->total_kb = g->report.total_kb;
+    p->available_kb = g->report.available_kb;
+    p->swap_kb = g->report.swap_used_kb;
+    p->steal_ms = g->report.steal_ms;
+    p->running = g->state == HV_RUNNING && !g->incoming;
+    p->frozen = handover_has_guest(d->handovers, &g->uuid);
+    p->movable = g->movable;
+    snprintf(p->why_not, sizeof p->why_not, "%s", g->why_not);
+}
+
+static unsigned peers_of(struct daemon *d, vi_time now, struct policy_peer *peers)
+{
+    struct gossip_summary s;
+    size_t pos = 0;
+    unsigned n = 0;
+    while (n < POLICY_PEERS && gossip_summary_next(d->gossip, now, &pos, &s)) {
+        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&peers[n].load, s.bytes, s.len))
+            continue;
+        peers[n].id = s.id;
+        peers[n++].age = s.age;
+    }
+    return n;
+}
+
+static void evaluate(struct daemon *d, vi_time now)
+{
+    static struct policy_guest guests[POLICY_GUESTS];
+    static struct policy_peer peers[POLICY_PEERS];
+    struct policy_env envs[POLICY_ENVS];
+    struct policy_event ev = {.kind = POLICY_EV_EVALUATE};
+    struct policy_snapshot *s = &ev.snapshot;
+    s->cpus = d->host.cpus;
+    s->total_kb = d->host.total_kb;
+    s->free_kb = d->host.free_kb;
+    s->dom0_kb = d->host.dom0_kb;
+    s->arrivals = handover_promised(d->handovers, &s->reserved_kb, &s->reserved_pct);
+    for (unsigned i = 0; i < d->n_guests && s->n_guests < POLICY_GUESTS; i++) {
+        const struct env *e = daemon_guest_env(d, &d->guests[i]);
+        if (e && !d->guests[i].incoming && d->guests[i].state != HV_SHUTDOWN)
+            one_guest(d, &guests[s->n_guests++], &d->guests[i], e);
+        else
+            s->dom0_kb += d->guests[i].current_kb; /* not ours to plan with: charged to the host */
+    }
+    for (unsigned i = 0; i < ENV_MAX; i++)
+        if (d->envs[i].used) {
+            envs[s->n_envs].id = d->envs[i].def.id;
+            envs[s->n_envs++].shares = d->envs[i].def.shares;
+        }
+    s->guests = guests;
+    s->envs = envs;
+    ev.peers = peers;
+    ev.n_peers = peers_of(d, now, peers);
+    policy_step(d->policy, now, &ev);
+}
+
+/* ---- out ---- */
+
+static void on_done(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err)
+        vi_log(VI_LOG_WARN, "policy", "%s", detail);
+}
+
+struct probing {
+    struct daemon *d;
+    struct vi_id peer;
+};
+
+static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
+{
+    struct probing *p = arg;
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = p->peer, .err = err, .data = body, .len = len};
+    policy_step(p->d->policy, daemon_now(), &ev);
+    free(p);
+}
+
+static void probe(struct daemon *d, vi_time now, const struct policy_effect *fx)
+{
+    struct probing *p = malloc(sizeof *p);
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = fx->peer, .err = VI_EFULL};
+    if (p) {
+        p->d = d;
+        p->peer = fx->peer;
+    }
+    if (!p || calls_ask(d->calls, now, &fx->peer, CALL_LOAD, fx->data, fx->len, on_probed, p)) {
+        free(p);
+        policy_step(d->policy, now, &ev);
+    }
+}
+
+static void say(struct daemon *d, const struct policy_decision *dec)
+{
+    static const char *const kinds[] = {[POLICY_GROW] = "balloon", [POLICY_SHRINK] = "balloon",
+                                        [POLICY_WEIGHT] = "weight", [POLICY_SHORT] = "short",
+                                        [POLICY_MOVE] = "moving", [POLICY_REFUSE] = "refused",
+                                        [POLICY_FAILED] = "failed"};
+    struct event *ev = daemon_event(d, kinds[dec->kind], dec->name, "%s%s", dec->done ? "" : "would do: ", dec->text);
+    uint8_t b[EVENT_BYTES_MAX];
+    struct vi_writer w;
+    for (unsigned i = 0; i < dec->n; i++)
+        event_number(ev, dec->numbers[i].name, dec->numbers[i].value);
+    daemon_event_done(d, ev);
+    vi_writer_init(&w, b, sizeof b);
+    event_write(&w, ev);
+    if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+}
+
+static void perform(struct daemon *d, vi_time now, const struct policy_effect *fx)
+{
+    char why[HANDOVER_WHY] = "";
+    switch (fx->kind) {
+    case POLICY_FX_MEMORY:
+        (void)d->hv->ops->set_memory(d->hv, fx->domid, &fx->guest, fx->kb, on_done, d);
+        d->next_list = 0;
+        break;
+    case POLICY_FX_SCHED:
+        (void)d->hv->ops->set_sched(d->hv, fx->domid, &fx->guest, fx->weight, 0, on_done, d);
+        d->next_list = 0;
+        break;
+    case POLICY_FX_PROBE:
+        probe(d, now, fx);
+        break;
+    case POLICY_FX_MOVE:
+        if (daemon_handover_start(d, &fx->guest, &fx->peer, NULL, why, sizeof why))
+            daemon_policy_moved(d, &fx->guest, &fx->peer, VI_EREFUSED, why);
+        break;
+    case POLICY_FX_SUMMARY:
+        if (fx->len)
+            daemon_gossip_summary(d, fx->data, fx->len);
+        break;
+    case POLICY_FX_DECISION:
+        say(d, &fx->decision);
+        break;
+    }
+}
+
+void daemon_policy_pump(struct daemon *d, vi_time now)
+{
+    static struct policy_effect copy;
+    const struct policy_effect *fx;
+    if (policy_deadline(d->policy) <= now && d->hv_there && d->recovered)
+        evaluate(d, now);
+    while ((fx = policy_effect(d->policy))) {
+        copy = *fx;
+        perform(d, now, &copy);
+    }
+}
+
+void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err,
+                         const char *why)
+{
+    struct policy_event ev = {.kind = POLICY_EV_MOVED, .guest = *guest, .peer = *peer, .err = err, .why = why};
+    policy_step(d->policy, daemon_now(), &ev);
+}
+
+void daemon_policy_arrived(struct daemon *d, const struct vi_id *guest, const struct vi_id *from)
+{
+    struct policy_event ev = {.kind = POLICY_EV_ARRIVED, .guest = *guest, .peer = *from};
+    policy_step(d->policy, daemon_now(), &ev);
+}
+
+int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out)
+{
+    uint64_t kb;
+    double pct;
+    unsigned n = handover_promised(d->handovers, &kb, &pct);
+    (void)from;
+    return policy_probe_answer(d->policy, body, len, kb, pct, n, out);
+}
+
+/* ---- shown ---- */
+
+void daemon_policy_load(struct daemon *d, struct vi_writer *w)
+{
+    const struct policy_load *l = policy_own_load(d->policy);
+    uint64_t kb;
+    double pct;
+    (void)handover_promised(d->handovers, &kb, &pct);
+    vi_write_str(w, "load");
+    if (l->total_kb == 0) { /* not evaluated yet */
+        vi_write_map(w, 0);
+        return;
+    }
+    vi_write_map(w, 8);
+    put_number(w, "cpu_capacity_pct", l->capacity_pct);
+    put_number(w, "cpu_demand_pct", l->demand_pct);
+    put_number(w, "cpu_entitled_pct", l->entitled_pct);
+    put_number(w, "memory_total_mib", MIB(l->total_kb));
+    put_number(w, "memory_charged_mib", MIB(l->charged_kb));
+    put_number(w, "memory_free_mib", MIB(l->free_kb));
+    put_uint(w, "memory_reserve_mib", (uint64_t)d->cfg.memory_reserve);
+    put_number(w, "memory_promised_mib", MIB(kb));
+}
+
+static bool summary_of(struct daemon *d, const struct vi_id *peer, struct policy_load *l, vi_time *age)
+{
+    struct gossip_summary s;
+    size_t pos = 0;
+    while (gossip_summary_next(d->gossip, daemon_now(), &pos, &s))
+        if (vi_id_equal(&s.id, peer)) {
+            *age = s.age;
+            return policy_summary_decode(l, s.bytes, s.len) == 0;
+        }
+    return false;
+}
+
+unsigned daemon_policy_summary_fields(struct daemon *d, const struct vi_id *peer)
+{
+    struct policy_load l;
+    vi_time age;
+    return summary_of(d, peer, &l, &age) ? 6 : 0;
+}
+
+void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const struct vi_id *peer)
+{
+    struct policy_load l;
+    vi_time age;
+    if (!summary_of(d, peer, &l, &age))
+        return;
+    put_number(w, "summary_age_s", (double)age / 1e6);
+    put_number(w, "cpu_capacity_pct", l.capacity_pct);
+    put_number(w, "cpu_demand_pct", l.demand_pct);
+    put_number(w, "memory_total_mib", MIB(l.total_kb));
+    put_number(w, "memory_free_mib", MIB(l.free_kb));
+    put_uint(w, "guests", l.guests);
+}
+
+void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g)
+{
+    const struct env *e = daemon_guest_env(d, g);
+    struct policy_view v;
+    bool known = policy_view(d->policy, daemon_now(), &g->uuid, &v);
+    bool cpu = known && v.measured, memory = known && v.fresh_report, aged = known && v.report_age != VI_NEVER;
+    char uuid[VI_UUID_TEXT];
+    vi_write_map(w, 11U + 4U * cpu + 2U * memory + aged + !g->movable);
+    put_text(w, "name", g->name);
+    put_text(w, "uuid", vi_uuid_format(&g->uuid, uuid));
+    put_text(w, "environment", e->def.name);
+    put_text(w, "state", g->incoming ? "incoming" : hv_state_name(g->state));
+    put_uint(w, "vcpus", g->vcpus);
+    put_number(w, "memory_mib", MIB(g->current_kb));
+    put_number(w, "target_mib", MIB(g->target_kb));
+    put_number(w, "max_mib", MIB(g->max_kb));
+    put_uint(w, "weight", g->weight);
+    put_uint(w, "cap", g->cap);
+    put_bool(w, "movable", g->movable);
+    if (!g->movable)
+        put_text(w, "why_not", g->why_not);
+    if (cpu) {
+        put_number(w, "cpu_pct", v.used_pct);
+        put_number(w, "demand_pct", v.demand_pct);
+        put_number(w, "entitlement_pct", v.entitlement_pct);
+        put_number(w, "cpu_utilisation", v.cpu_utilisation);
+    }
+    if (memory) {
+        put_number(w, "used_mib", MIB(v.used_kb));
+        put_number(w, "memory_utilisation", v.memory_utilisation);
+    }
+    if (aged)
+        put_number(w, "report_age_s", (double)v.report_age / 1e6);
+}
+
+/* ---- explain ---- */
+
+static void write_numbers(struct daemon *d, struct vi_writer *w, const struct hv_guest *g)
+{
+    struct policy_view v;
+    bool known = policy_view(d->policy, daemon_now(), &g->uuid, &v);
+    const struct env *e = daemon_guest_env(d, g);
+    vi_write_str(w, "numbers");
+    vi_write_map(w, 5U + (known && v.measured ? 4U : 0) + (known && v.fresh_report ? 3U : 0));
+    put_number(w, "memory_mib", MIB(g->current_kb));
+    put_number(w, "memory_maximum_mib", MIB(g->max_kb));
+    put_uint(w, "weight", g->weight);
+    put_uint(w, "vcpus", g->vcpus);
+    put_uint(w, "shares_of_environment", e ? e->def.shares : 0);
+    if (known && v.measured) {
+        put_number(w, "cpu_used_pct", v.used_pct);
+        put_number(w, "cpu_demand_pct", v.demand_pct);
+        put_number(w, "cpu_entitlement_pct", v.entitlement_pct);
+        put_number(w, "cpu_utilisation", v.cpu_utilisation);
+    }
+    if (known && v.fresh_report) {
+        put_number(w, "memory_used_mib", MIB(v.used_kb));
+        put_number(w, "memory_utilisation", v.memory_utilisation);
+        put_number(w, "memory_desired_mib", MIB(v.desired_kb));
+    }
+}
+
+static void write_decisions(struct daemon *d, struct vi_writer *w, const struct vi_id *guest)
+{
+    vi_time offset = vi_clock_wall() - daemon_now();
+    const struct policy_decision *dec;
+    unsigned pos = 0, n = 0;
+    while (policy_decision_next(d->policy, guest, &pos, &dec))
+        n++;
+    vi_write_str(w, "decisions");
+    vi_write_array(w, n);
+    for (pos = 0; policy_decision_next(d->policy, guest, &pos, &dec);) {
+        vi_write_map(w, 5);
+        put_number(w, "at", (double)(dec->at + offset) / 1e6);
+        put_text(w, "kind", policy_decision_text(dec->kind));
+        put_text(w, "text", dec->text);
+        put_bool(w, "done", dec->done);
+        vi_write_str(w, "numbers");
+        vi_write_map(w, dec->n);
+        for (unsigned i = 0; i < dec->n; i++)
+            put_number(w, dec->numbers[i].name, dec->numbers[i].value);
+    }
+}
+
+void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char name[128], uuid[VI_UUID_TEXT];
+    const struct hv_guest *g;
+    const struct env *e;
+    struct vi_writer *w;
+    struct vi_id peer;
+    const char *text;
+    unsigned pos = 0, n = 0;
+    if (!rpc_param_text(call, *params, "guest", true, name, sizeof name))
+        return;
+    g = daemon_guest_find(d, name);
+    e = g ? daemon_guest_env(d, g) : NULL;
+    if (!e) {
+        rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host; `violin guests` shows them", name);
+        return;
+    }
+    w = rpc_begin(call, 65536);
+    if (!w)
+        return;
+    vi_write_map(w, 7);
+    put_text(w, "guest", g->name);
+    put_text(w, "uuid", vi_uuid_format(&g->uuid, uuid));
+    put_text(w, "environment", e->def.name);
+    put_text(w, "state", hv_state_name(g->state));
+    write_numbers(d, w, g);
+    write_decisions(d, w, &g->uuid);
+    while (policy_choice_next(d->policy, &g->uuid, &pos, &peer, &text))
+        n++;
+    vi_write_str(w, "hosts");
+    vi_write_array(w, n);
+    for (pos = 0; policy_choice_next(d->policy, &g->uuid, &pos, &peer, &text);) {
+        vi_write_map(w, 2);
+        put_text(w, "host", daemon_member_name(d, &peer));
+        put_text(w, "text", text);
+    }
+    rpc_end(call);
+}
+
+/* ---- an operator's move ---- */
+
+static int member_by_name(struct daemon *d, const char *name, struct vi_id *id)
+{
+    struct gossip_member m;
+    size_t pos = 0;
+    struct vi_id wanted;
+    bool by_id = vi_id_parse(&wanted, name) == 0;
+    while (gossip_member_next(d->gossip, &pos, &m))
+        if ((by_id ? vi_id_equal(&m.id, &wanted) : !strcmp(m.name, name)) && m.state == GOSSIP_ALIVE) {
+            *id = m.id;
+            return 0;
+        }
+    return VI_ENOTFOUND;
+}
+
+void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char name[128], host[128], why[HANDOVER_WHY] = "";
+    const struct hv_guest *g;
+    struct vi_id peer;
+    int err;
+    if (!rpc_param_text(call, *params, "guest", true, name, sizeof name) ||
+        !rpc_param_text(call, *params, "host", false, host, sizeof host))
+        return;
+    g = daemon_guest_find(d, name);
+    if (!g || !daemon_guest_env(d, g)) {
+        rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host; `violin guests` shows them", name);
+        return;
+    }
+    if (host[0] && member_by_name(d, host, &peer)) {
+        rpc_error(call, VI_ENOTFOUND, "no living member `%s`; `violin members` shows them", host);
+        return;
+    }
+    if (host[0] && vi_id_equal(&peer, &d->me.id)) {
+        rpc_error(call, VI_EINVAL, "%s is on %s already", name, host);
+        return;
+    }
+    err = host[0] ? 0 : policy_operator_choice(d->policy, &g->uuid, &peer, why, sizeof why);
+    if (!err)
+        err = daemon_handover_start(d, &g->uuid, &peer, call, why, sizeof why);
+    if (err)
+        rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
+}

@@ -1,0 +1,267 @@
+/* The daemon and the environments' Ethernet: the switch core, the data path, their sockets and keys. */
+#include "peer/daemon_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/rpc_write.h"
+
+#define USED_EVERY VI_SEC
+
+static void on_wake(void *arg)
+{
+    struct daemon *d = arg;
+    uv_async_send(&d->datapath_wake);
+}
+
+static void on_used(void *arg, uint32_t local, uint64_t sent, uint64_t received,
+                    const struct mesh_addr *from)
+{
+    struct daemon *d = arg;
+    struct mesh_event ev = {.kind = MESH_EV_USED};
+    ev.used.local = local;
+    ev.used.sent = sent;
+    ev.used.received = received;
+    ev.used.from = *from;
+    (void)mesh_step(mesh_io_core(d->mesh), daemon_now(), &ev);
+}
+
+static void on_unknown(void *arg, const struct mesh_addr *from, const uint8_t *data, size_t len)
+{
+    struct daemon *d = arg;
+    mesh_io_datagram(d->mesh, from, data, len);
+}
+
+static void on_collect(uv_async_t *a)
+{
+    struct daemon *d = a->data;
+    if (d->datapath && d->mesh)
+        datapath_collect(d->datapath, NULL, on_unknown, d);
+}
+
+static bool key_of(void *arg, const struct vi_id *peer, uint8_t pk[32])
+{
+    struct daemon *d = arg;
+    struct gossip_member m;
+    if (vi_id_equal(peer, &d->me.id)) {
+        memcpy(pk, d->me.ed_pk, 32);
+        return true;
+    }
+    if (!d->gossip || !gossip_member_find(d->gossip, peer, &m) || !m.key)
+        return false;
+    memcpy(pk, m.key, 32);
+    return true;
+}
+
+bool daemon_key_of(void *arg, const struct vi_id *peer, uint8_t pk[32])
+{
+    return key_of(arg, peer, pk);
+}
+
+int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap)
+{
+    return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, why, cap);
+}
+
+int daemon_switch_open(struct daemon *d, char *why, size_t cap)
+{
+    struct switch_config c = {.self = d->me.id, .arg = d, .key_of = key_of};
+    struct datapath_config p = {.udp_fd = d->udp.data, .arg = d, .wake = on_wake};
+    /* greater than in any earlier run, also when the wall clock was set back */
+    int64_t kept = store_number(d->store, "switch-counter", 0), wall = vi_clock_wall();
+    c.first_counter = (uint64_t)(wall > kept ? wall : kept + 1000000);
+    (void)store_set_number(d->store, "switch-counter", (int64_t)c.first_counter);
+    uv_async_init(&d->loop, &d->datapath_wake, on_collect);
+    d->datapath_wake.data = d;
+    d->vswitch = switch_new(&c, daemon_now());
+    d->datapath = datapath_start(&p);
+    if (!d->vswitch || !d->datapath) {
+        snprintf(why, cap, "the data path can't be started: out of memory or threads");
+        return VI_ENOMEM;
+    }
+    return 0;
+}
+
+void daemon_switch_close(struct daemon *d)
+{
+    datapath_stop(d->datapath);
+    d->datapath = NULL;
+    switch_free(d->vswitch);
+    d->vswitch = NULL;
+    if (d->udp.control > 0 || d->udp.data > 0)
+        udp_close(&d->udp);
+}
+
+vi_time daemon_switch_deadline(const struct daemon *d)
+{
+    vi_time t = switch_deadline(d->vswitch);
+    return t < d->next_used ? t : d->next_used;
+}
+
+static void said_conflict(struct daemon *d, const struct switch_effect *fx)
+{
+    char peer[64];
+    const struct env *e = daemon_env_by_id(d, &fx->env);
+    snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
+    daemon_warn(d, WARN_GUEST, "%s: %02x:%02x:%02x:%02x:%02x:%02x is stated by %s, but %s has it", e ? e->def.name : "?",
+                fx->mac[0], fx->mac[1], fx->mac[2], fx->mac[3], fx->mac[4], fx->mac[5], peer,
+                daemon_member_name(d, &fx->other));
+}
+
+static void on_announced(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err)
+        vi_log(VI_LOG_DEBUG, "switch", "announcing: %s", detail);
+}
+
+void daemon_switch_pump(struct daemon *d, vi_time now)
+{
+    const struct switch_effect *fx;
+    if (switch_deadline(d->vswitch) <= now) {
+        struct switch_event tick = {.kind = SWITCH_EV_TICK};
+        switch_step(d->vswitch, now, &tick);
+    }
+    if (d->next_used <= now) {
+        d->next_used = now + USED_EVERY;
+        datapath_collect(d->datapath, on_used, NULL, d);
+    }
+    while ((fx = switch_effect(d->vswitch))) {
+        struct switch_effect copy = *fx;
+        switch (copy.kind) {
+        case SWITCH_FX_SEND:
+            (void)daemon_send(d, &copy.peer, MESH_CHANNEL_SWITCH, copy.data, copy.len);
+            break;
+        case SWITCH_FX_TABLE:
+            datapath_set_table(d->datapath, copy.table);
+            break;
+        case SWITCH_FX_ANNOUNCE:
+            (void)agent_announce(d->agent, &copy.env, copy.mac, on_announced, d);
+            break;
+        case SWITCH_FX_CONFLICT:
+            said_conflict(d, &copy);
+            break;
+        }
+    }
+}
+
+void daemon_switch_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_MESSAGE, .peer = *from, .data = data, .len = len};
+    switch_step(d->vswitch, daemon_now(), &ev);
+}
+
+void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys)
+{
+    datapath_set_keys(d->datapath, keys);
+}
+
+void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true};
+    switch_step(d->vswitch, daemon_now(), &ev);
+    datapath_set_tap(d->datapath, &e->def.id, tap_fd);
+    daemon_switch_participants(d, e);
+    daemon_switch_guests(d);
+}
+
+void daemon_switch_env_close(struct daemon *d, struct env *e)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = false};
+    switch_step(d->vswitch, daemon_now(), &ev);
+    datapath_set_tap(d->datapath, &e->def.id, -1);
+}
+
+void daemon_switch_participants(struct daemon *d, struct env *e)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_PARTICIPANTS, .env = e->def.id, .peers = e->participants,
+                              .n = e->n_participants};
+    if (e->open)
+        switch_step(d->vswitch, daemon_now(), &ev);
+}
+
+void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_PEER_GONE, .peer = *peer};
+    if (state == GOSSIP_DEAD || state == GOSSIP_LEFT)
+        switch_step(d->vswitch, daemon_now(), &ev);
+}
+
+void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool present)
+{
+    struct switch_event ev = {.kind = SWITCH_EV_LOCAL, .guest = g->uuid, .on = present,
+                              .epoch = daemon_epoch_of(d, &g->uuid)};
+    uint8_t macs[HV_VIFS_MAX][6];
+    for (unsigned v = 0; v < g->n_vifs; v++) {
+        struct env *e = daemon_env_by_bridge(d, g->vifs[v].bridge);
+        if (!e || !e->open)
+            continue;
+        ev.env = e->def.id;
+        ev.n = 0;
+        for (unsigned k = 0; k < g->n_vifs; k++) /* all its MACs in this environment at once */
+            if (!strcmp(g->vifs[k].bridge, g->vifs[v].bridge))
+                memcpy(macs[ev.n++], g->vifs[k].mac, 6);
+        ev.macs = (const uint8_t(*)[6])macs;
+        switch_step(d->vswitch, daemon_now(), &ev);
+    }
+}
+
+/* Guests that are ours and not on their way in state their MACs; a suspended one on its way out keeps
+ * them until its transfer. */
+void daemon_switch_guests(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        const struct hv_guest *g = &d->guests[i];
+        if (!g->incoming && daemon_owns(d, &g->uuid))
+            daemon_switch_guest(d, g, true);
+    }
+}
+
+static void write_counters(struct daemon *d, struct vi_writer *w)
+{
+    struct datapath_counters c;
+    unsigned n = 0;
+    datapath_counters(d->datapath, &c);
+#define X(name) n += c.name != 0;
+    DATAPATH_COUNTERS(X)
+#undef X
+    for (unsigned i = 1; i < FORWARD_REASONS; i++)
+        n += c.dropped[i] != 0;
+    vi_write_str(w, "counters");
+    vi_write_map(w, n);
+#define X(name)                                                                                    \
+    if (c.name)                                                                                    \
+        put_uint(w, #name, c.name);
+    DATAPATH_COUNTERS(X)
+#undef X
+    for (unsigned i = 1; i < FORWARD_REASONS; i++)
+        if (c.dropped[i]) {
+            char key[40];
+            snprintf(key, sizeof key, "dropped_%s", forward_why_text((enum forward_why)i));
+            put_uint(w, key, c.dropped[i]);
+        }
+}
+
+void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e)
+{
+    struct switch_place p;
+    unsigned pos = 0;
+    uint32_t n = 0;
+    while (switch_place_next(d->vswitch, &e->def.id, &pos, &p))
+        n++;
+    vi_write_str(w, "macs");
+    vi_write_array(w, n);
+    for (pos = 0; switch_place_next(d->vswitch, &e->def.id, &pos, &p);) {
+        char mac[18], uuid[VI_UUID_TEXT];
+        snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", p.mac[0], p.mac[1], p.mac[2], p.mac[3], p.mac[4],
+                 p.mac[5]);
+        vi_write_map(w, 4);
+        put_text(w, "mac", mac);
+        put_text(w, "guest", vi_uuid_format(&p.guest, uuid));
+        put_text(w, "host", vi_id_equal(&p.peer, &d->me.id) ? d->me.cert.host : daemon_member_name(d, &p.peer));
+        put_uint(w, "epoch", p.epoch);
+    }
+    write_counters(d, w);
+}

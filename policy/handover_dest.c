@@ -1,0 +1,382 @@
+/* The handover's destination: see handover.h and the tables in policy/README.md.
+ *
+ * Happy path: ADMITTING → RESERVED → (ACCEPT) on disk: READY → the stream, RESTORING → on disk: RESTORED →
+ * (GO) CHECKING → on disk: OWNED → unpaused, seen running → RUNNING → (DONE) forgotten.
+ * It never lets the guest run without GO. From RESTORED on no timer ends it: only the source's ABORT, or
+ * a person. */
+#include <stdio.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "policy/handover_internal.h"
+
+static void activate(struct handovers *s, struct handover *h)
+{
+    struct handover_effect *fx = ho_push(s, h, HANDOVER_FX_ACTIVATE);
+    if (fx) {
+        fx->len = h->transfer_len;
+        memcpy(fx->data, h->transfer, h->transfer_len);
+    }
+}
+
+void dest_offer(struct handovers *s, vi_time now, const struct vi_id *from, const struct message *m)
+{
+    struct handover *h = ho_place(s);
+    if (!h) {
+        ho_reply(s, from, &m->id, M_REFUSE);
+        return;
+    }
+    memset(h, 0, sizeof *h);
+    h->used = true;
+    h->id = m->id;
+    h->peer = *from;
+    h->boot = s->cfg.boot;
+    h->role = HANDOVER_DESTINATION;
+    h->guest = m->guest;
+    h->epoch = m->epoch;
+    h->until = now + LEASE;
+    ho_state(s, now, h, HD_ADMITTING, "");
+    h->wait = W_ADMIT;
+    ho_push(s, h, HANDOVER_FX_ADMIT);
+}
+
+void dest_admitted(struct handovers *s, vi_time now, struct handover *h, int err, const char *why)
+{
+    if (h->state != HD_ADMITTING)
+        return;
+    if (err) {
+        ho_state(s, now, h, HD_ABORTED, why ? why : vi_strerror(err));
+        ho_send(s, h, M_REFUSE);
+        ho_over(s, now, h, err);
+        return;
+    }
+    h->until = now + LEASE;
+    ho_state(s, now, h, HD_RESERVED, NULL);
+    ho_send(s, h, M_RESERVE);
+}
+
+/* Before the first record: the lease goes, nothing else is held. */
+static void let_go(struct handovers *s, vi_time now, struct handover *h, const char *why)
+{
+    ho_state(s, now, h, HD_ABORTED, why);
+    ho_over(s, now, h, VI_ECANCELED);
+}
+
+void dest_abort(struct handovers *s, vi_time now, struct handover *h, const char *why)
+{
+    switch (h->state) {
+    case HD_ADMITTING: case HD_RESERVED:
+        let_go(s, now, h, why);
+        break;
+    case HD_PREPARING: case HD_READY: case HD_RESTORING: case HD_RESTORED: case HD_CHECKING:
+        ho_push(s, h, HANDOVER_FX_END_STREAM);
+        ho_state(s, now, h, HD_ABORTING, why);
+        h->undecided = false;
+        /* what is under way ends first; it is judged then */
+        if (h->wait == W_NONE || (h->wait == W_HV && h->op == HANDOVER_OP_QUERY))
+            ho_persist(s, h, HD_ABORTED);
+        break;
+    default:
+        break;
+    }
+}
+
+static void owned(struct handovers *s, struct handover *h)
+{
+    activate(s, h);
+    ho_hv(s, h, HANDOVER_OP_UNPAUSE);
+}
+
+static void take_go(struct handovers *s, vi_time now, struct handover *h, const struct message *m)
+{
+    struct transfer t;
+    uint8_t pk[32];
+    if (transfer_decode(&t, m->transfer, m->transfer_len) || !s->cfg.key_of(s->cfg.arg, &h->peer, pk) ||
+        transfer_verify(m->transfer, m->transfer_len, pk) || !vi_id_equal(&t.handover, &h->id) ||
+        !vi_id_equal(&t.guest, &h->guest.uuid) || !vi_id_equal(&t.from, &h->peer) ||
+        !vi_id_equal(&t.to, &s->cfg.self) || t.epoch != h->epoch)
+        return;
+    memcpy(h->transfer, m->transfer, m->transfer_len);
+    h->transfer_len = m->transfer_len;
+    h->undecided = false;
+    ho_state(s, now, h, HD_CHECKING, "");
+    ho_hv(s, h, HANDOVER_OP_QUERY);
+}
+
+void dest_message(struct handovers *s, vi_time now, struct handover *h, const struct message *m)
+{
+    switch (m->kind) {
+    case M_OFFER:
+        if (h->state == HD_RESERVED)
+            ho_send(s, h, M_RESERVE);
+        else if (h->state == HD_ABORTED)
+            ho_send(s, h, M_REFUSE);
+        break;
+    case M_ACCEPT:
+        if (h->state == HD_RESERVED) {
+            ho_state(s, now, h, HD_PREPARING, NULL);
+            ho_push(s, h, HANDOVER_FX_PREPARE);
+            ho_persist(s, h, HD_READY);
+        } else if (h->state == HD_READY)
+            ho_send(s, h, M_READY);
+        break;
+    case M_RENEW:
+        if (h->state == HD_RESERVED)
+            h->until = now + LEASE;
+        else if (h->state == HD_READY && h->wait == W_NONE)
+            h->until = now + SILENT_FOR;
+        else if (h->state == HD_RESTORED && h->wait == W_NONE)
+            ho_send(s, h, M_RESTORED);
+        else if (h->state == HD_ABORTED)
+            ho_send(s, h, M_ABORTED);
+        break;
+    case M_GO:
+        if (h->state == HD_RESTORED && h->wait == W_NONE)
+            take_go(s, now, h, m);
+        else if (h->state == HD_RUNNING)
+            ho_send(s, h, M_RUNNING);
+        else if (h->state == HD_ABORTED)
+            ho_send(s, h, M_ABORTED);
+        break;
+    case M_ABORT:
+        if (h->state == HD_ABORTED)
+            ho_send(s, h, M_ABORTED);
+        else
+            dest_abort(s, now, h, "given up by the source");
+        break;
+    case M_DONE:
+        if (h->state == HD_RUNNING) {
+            ho_state(s, now, h, HD_DONE, "");
+            ho_over(s, now, h, 0);
+        }
+        break;
+    case M_ASK:
+        if (h->wait != W_NONE)
+            break;
+        if (h->state == HD_RESTORED)
+            ho_send(s, h, M_RESTORED);
+        else if (h->state == HD_RUNNING)
+            ho_send(s, h, M_RUNNING);
+        else if (h->state == HD_ABORTED)
+            ho_send(s, h, M_ABORTED);
+        break;
+    case M_UNKNOWN:
+        if (h->state == HD_RESTORED) {
+            h->undecided = true;
+            snprintf(h->why, sizeof h->why,
+                     "the source has lost its journal: look whether the guest runs there, then resolve");
+        } else if (h->state == HD_ABORTED)
+            ho_over(s, now, h, VI_ECANCELED);
+        break;
+    default:
+        break;
+    }
+}
+
+void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
+{
+    if (h->state == HD_ABORTING && h->recorded != HD_ABORTED) {
+        ho_persist(s, h, HD_ABORTED);
+        return;
+    }
+    switch (h->recorded) {
+    case HD_READY:
+        ho_fault(s, "handover.receiving.journalled");
+        h->until = now + SILENT_FOR;
+        ho_state(s, now, h, HD_READY, NULL);
+        ho_send(s, h, M_READY);
+        break;
+    case HD_RESTORED:
+        ho_fault(s, "handover.restored.journalled");
+        ho_state(s, now, h, HD_RESTORED, NULL);
+        ho_send(s, h, M_RESTORED);
+        break;
+    case HD_OWNED:
+        ho_fault(s, "handover.owned.journalled");
+        ho_state(s, now, h, HD_OWNED, NULL);
+        owned(s, h);
+        break;
+    case HD_RUNNING:
+        ho_fault(s, "handover.running.journalled");
+        ho_state(s, now, h, HD_RUNNING, "");
+        ho_send(s, h, M_RUNNING);
+        break;
+    case HD_ABORTED:
+        ho_fault(s, "handover.dest-aborted.journalled");
+        ho_push(s, h, HANDOVER_FX_UNPREPARE);
+        if (h->domid)
+            ho_hv(s, h, HANDOVER_OP_DESTROY);
+        else {
+            ho_state(s, now, h, HD_ABORTED, NULL);
+            ho_send(s, h, M_ABORTED);
+        }
+        break;
+    case HD_LOST:
+        ho_state(s, now, h, HD_LOST, NULL);
+        break;
+    default:
+        break;
+    }
+}
+
+static void looked(struct handovers *s, vi_time now, struct handover *h, const struct handover_domain *d)
+{
+    bool ours = d->there && d->domid == h->domid;
+    if (!d->known) {
+        h->wait = W_NONE;
+        return;
+    }
+    switch (h->state) {
+    case HD_CHECKING:
+        if (ours && (d->paused || d->running))
+            ho_persist(s, h, HD_OWNED);
+        else { /* somebody ended it here: it lives on at the source */
+            h->domid = ours ? h->domid : 0;
+            ho_state(s, now, h, HD_ABORTING, "the received copy is gone");
+            ho_persist(s, h, HD_ABORTED);
+        }
+        break;
+    case HD_OWNED:
+        if (ours && d->running)
+            ho_persist(s, h, HD_RUNNING);
+        else if (d->there)
+            ho_hv(s, h, HANDOVER_OP_UNPAUSE);
+        else { /* it is ours, and somebody ended it: that was their right; the old copy must not come back */
+            snprintf(h->why, sizeof h->why, "ended here after it was taken over");
+            ho_persist(s, h, HD_RUNNING);
+        }
+        break;
+    default:
+        h->wait = W_NONE;
+        break;
+    }
+}
+
+static void restored(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    if (!ev->err)
+        h->domid = ev->domid;
+    if (h->state == HD_ABORTING)
+        ho_persist(s, h, HD_ABORTED);
+    else if (ev->err) {
+        ho_state(s, now, h, HD_ABORTING, ev->why ? ev->why : "the guest could not be built");
+        ho_persist(s, h, HD_ABORTED);
+    } else
+        ho_persist(s, h, HD_RESTORED);
+}
+
+void dest_hv(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    switch (h->op) {
+    case HANDOVER_OP_RESTORE:
+        restored(s, now, h, ev);
+        break;
+    case HANDOVER_OP_QUERY:
+        looked(s, now, h, &ev->domain);
+        break;
+    case HANDOVER_OP_UNPAUSE:
+        ho_hv(s, h, HANDOVER_OP_QUERY); /* seen, not believed */
+        break;
+    case HANDOVER_OP_DESTROY:
+        if (ev->err && ev->err != VI_ENOTFOUND) {
+            h->wait = W_NONE;
+            break;
+        }
+        h->domid = 0;
+        ho_state(s, now, h, HD_ABORTED, NULL);
+        ho_send(s, h, M_ABORTED);
+        break;
+    default:
+        break;
+    }
+}
+
+void dest_tick(struct handovers *s, vi_time now, struct handover *h)
+{
+    switch (h->state) {
+    case HD_RESERVED:
+        if (now >= h->until)
+            let_go(s, now, h, "the lease ran out");
+        break;
+    case HD_READY:
+        if (now >= h->until)
+            dest_abort(s, now, h, "no stream came");
+        else
+            ho_send(s, h, M_READY);
+        break;
+    case HD_RESTORED:
+        ho_send(s, h, h->recovered ? M_ASK : M_RESTORED);
+        break;
+    case HD_PREPARING:
+        ho_persist(s, h, HD_READY);
+        break;
+    case HD_ABORTING:
+        ho_persist(s, h, HD_ABORTED);
+        break;
+    case HD_CHECKING: case HD_OWNED:
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    case HD_RUNNING:
+        ho_send(s, h, M_RUNNING);
+        break;
+    case HD_RESTORING: /* its record could not be written: tried again */
+        if (h->domid)
+            ho_persist(s, h, HD_RESTORED);
+        break;
+    case HD_ABORTED:
+        ho_send(s, h, M_ABORTED);
+        break;
+    default:
+        break;
+    }
+}
+
+void dest_recover(struct handovers *s, vi_time now, struct handover *h)
+{
+    bool same_boot = vi_id_equal(&h->boot, &s->cfg.boot);
+    h->recovered = true;
+    switch (h->recorded) {
+    case HD_READY:
+        /* a partial copy went with the agent's helper, or is an incoming domain: found by its UUID */
+        ho_state(s, now, h, HD_ABORTING, "the destination's peer was restarted");
+        ho_persist(s, h, HD_ABORTED);
+        break;
+    case HD_RESTORED:
+        if (same_boot) {
+            ho_state(s, now, h, HD_RESTORED, "asking the source");
+            ho_push(s, h, HANDOVER_FX_PREPARE);
+            ho_send(s, h, M_ASK);
+        } else {
+            h->domid = 0;
+            ho_state(s, now, h, HD_ABORTING, "the destination's host was restarted");
+            ho_persist(s, h, HD_ABORTED);
+        }
+        break;
+    case HD_OWNED:
+        if (same_boot) {
+            ho_push(s, h, HANDOVER_FX_PREPARE);
+            ho_state(s, now, h, HD_OWNED, "");
+            owned(s, h);
+        } else {
+            h->undecided = true;
+            ho_state(s, now, h, HD_LOST, "the host was restarted after it took the guest over, before it was seen running");
+            ho_persist(s, h, HD_LOST);
+        }
+        break;
+    case HD_RUNNING:
+        ho_state(s, now, h, HD_RUNNING, "");
+        ho_send(s, h, M_RUNNING);
+        break;
+    case HD_ABORTED:
+        ho_state(s, now, h, HD_ABORTED, h->why);
+        ho_send(s, h, M_ABORTED);
+        break;
+    case HD_LOST:
+        h->undecided = true;
+        ho_state(s, now, h, HD_LOST, h->why);
+        break;
+    default:
+        ho_over(s, now, h, 0);
+        break;
+    }
+}

@@ -1,0 +1,342 @@
+/* The handover's source: see handover.h and the tables in policy/README.md.
+ *
+ * Happy path: OFFERED → (RESERVE) ACCEPTED → (READY) STREAMING → suspended, on disk: SUSPENDED →
+ * (RESTORED) CHECKING → on disk: GO → (RUNNING) DESTROYING → on disk: DONE.
+ * Everything before GO may be given up: on disk ABORTED, then the guest goes on, then the other is told. */
+#include <stdio.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "policy/handover_internal.h"
+
+void source_start(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->until = now + OFFER_FOR;
+    ho_state(s, now, h, HS_OFFERED, "");
+    ho_send(s, h, M_OFFER);
+}
+
+/* Before anything was streamed there is nothing to journal: nobody holds anything but a lease. */
+static void give_up_early(struct handovers *s, vi_time now, struct handover *h, enum handover_state st,
+                          const char *why)
+{
+    ho_send(s, h, M_ABORT);
+    ho_state(s, now, h, st, why);
+    ho_over(s, now, h, VI_EREFUSED);
+}
+
+void source_abort(struct handovers *s, vi_time now, struct handover *h, const char *why)
+{
+    switch (h->state) {
+    case HS_OFFERED: case HS_ACCEPTED:
+        give_up_early(s, now, h, HS_ABORTED, why);
+        break;
+    case HS_STREAMING: case HS_SUSPENDED: case HS_CHECKING:
+        ho_push(s, h, HANDOVER_FX_END_STREAM);
+        h->err = VI_ECANCELED;
+        ho_state(s, now, h, HS_ABORTING, why);
+        /* a suspend under way ends first: its end tells whether there is something to resume */
+        if (h->wait != W_HV && h->wait != W_PERSIST)
+            ho_persist(s, h, HS_ABORTED);
+        break;
+    default: /* GO is on the disk, or it is being given up already */
+        break;
+    }
+}
+
+static void check(struct handovers *s, vi_time now, struct handover *h)
+{
+    ho_state(s, now, h, HS_CHECKING, NULL);
+    ho_hv(s, h, HANDOVER_OP_QUERY);
+}
+
+static void running_there(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->undecided = false;
+    ho_state(s, now, h, HS_DESTROYING, "");
+    ho_hv(s, h, HANDOVER_OP_DESTROY);
+}
+
+void source_message(struct handovers *s, vi_time now, struct handover *h, const struct message *m)
+{
+    switch (m->kind) {
+    case M_REFUSE:
+        if (h->state == HS_OFFERED || h->state == HS_ACCEPTED) {
+            ho_state(s, now, h, HS_REFUSED, m->why);
+            ho_over(s, now, h, VI_EREFUSED);
+        }
+        break;
+    case M_RESERVE:
+        if (h->state == HS_OFFERED) {
+            h->until = now + OFFER_FOR;
+            ho_state(s, now, h, HS_ACCEPTED, NULL);
+            ho_send(s, h, M_ACCEPT);
+        }
+        break;
+    case M_READY:
+        if (h->state == HS_ACCEPTED) {
+            ho_state(s, now, h, HS_STREAMING, NULL);
+            /* on disk before anything touches the guest: a restart must know that it may be suspended */
+            ho_persist(s, h, HS_STREAMING);
+        }
+        break;
+    case M_RESTORED:
+        h->restored_seen = true;
+        if (h->state == HS_SUSPENDED && h->wait == W_NONE)
+            check(s, now, h);
+        else if (h->state == HS_GO && h->wait == W_NONE)
+            ho_send(s, h, M_GO);
+        else if (h->state == HS_ABORTED)
+            ho_send(s, h, M_ABORT);
+        break;
+    case M_RUNNING:
+        if (h->state == HS_GO && h->wait == W_NONE)
+            running_there(s, now, h);
+        else if (h->state == HS_DONE)
+            ho_send(s, h, M_DONE);
+        break;
+    case M_ASK:
+        if (h->state == HS_GO && h->wait == W_NONE)
+            ho_send(s, h, M_GO);
+        else if (h->state == HS_ABORTED)
+            ho_send(s, h, M_ABORT);
+        else if (h->state == HS_DONE)
+            ho_send(s, h, M_DONE);
+        break;
+    case M_ABORTED:
+        if (h->state == HS_GO) {
+            /* it journalled that before OWNED, so it doesn't run there and never will */
+            h->undecided = false;
+            h->resume_it = true;
+            ho_state(s, now, h, HS_ABORTING, m->why[0] ? m->why : "given up by the destination");
+            h->err = VI_EREFUSED;
+            if (h->wait == W_NONE)
+                ho_persist(s, h, HS_ABORTED);
+        } else if (h->state == HS_ABORTED) {
+            h->recovered = true; /* both know: the journal may forget it */
+            ho_over(s, now, h, h->err ? h->err : VI_ECANCELED);
+        } else
+            source_abort(s, now, h, m->why[0] ? m->why : "given up by the destination");
+        break;
+    case M_UNKNOWN:
+        if (h->state == HS_GO) {
+            h->undecided = true;
+            snprintf(h->why, sizeof h->why,
+                     "the destination has lost its journal: look whether the guest runs there, then resolve");
+        } else if (h->state == HS_ABORTED) {
+            h->recovered = true;
+            ho_over(s, now, h, h->err ? h->err : VI_ECANCELED);
+        } else
+            source_abort(s, now, h, "the destination has forgotten it");
+        break;
+    default:
+        break;
+    }
+}
+
+static void journalled_go(struct handovers *s, vi_time now, struct handover *h)
+{
+    struct handover_effect *fx = ho_push(s, h, HANDOVER_FX_GIVEN);
+    if (fx) {
+        fx->len = h->transfer_len;
+        memcpy(fx->data, h->transfer, h->transfer_len);
+    }
+    ho_state(s, now, h, HS_GO, NULL);
+    ho_send(s, h, M_GO);
+}
+
+void source_persisted(struct handovers *s, vi_time now, struct handover *h)
+{
+    switch (h->recorded) {
+    case HS_STREAMING:
+        ho_fault(s, "handover.streaming.journalled");
+        if (h->state == HS_ABORTING)
+            ho_persist(s, h, HS_ABORTED);
+        else
+            ho_hv(s, h, HANDOVER_OP_SUSPEND);
+        break;
+    case HS_SUSPENDED:
+        ho_fault(s, "handover.suspended.journalled");
+        if (h->state == HS_ABORTING) {
+            ho_persist(s, h, HS_ABORTED);
+            break;
+        }
+        h->until = now + 2 * SILENT_FOR;
+        ho_state(s, now, h, HS_SUSPENDED, NULL);
+        if (h->restored_seen)
+            check(s, now, h);
+        break;
+    case HS_GO:
+        ho_fault(s, "handover.go.journalled");
+        journalled_go(s, now, h);
+        break;
+    case HS_ABORTED:
+        ho_fault(s, "handover.aborted.journalled");
+        ho_state(s, now, h, HS_RESUMING, NULL);
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    case HS_DONE:
+        ho_fault(s, "handover.done.journalled");
+        ho_state(s, now, h, HS_DONE, "");
+        ho_send(s, h, M_DONE);
+        ho_over(s, now, h, 0);
+        break;
+    default:
+        break;
+    }
+}
+
+static void write_go(struct handovers *s, vi_time now, struct handover *h)
+{
+    struct transfer t = {.handover = h->id, .guest = h->guest.uuid, .env = h->guest.env, .from = s->cfg.self,
+                         .to = h->peer, .epoch = h->epoch, .n_macs = h->guest.n_macs};
+    int n;
+    memcpy(t.macs, h->guest.macs, sizeof t.macs);
+    n = transfer_sign(&t, s->cfg.sign_key, h->transfer, sizeof h->transfer);
+    if (n < 0) {
+        source_abort(s, now, h, "the transfer can't be signed");
+        return;
+    }
+    h->transfer_len = (size_t)n;
+    ho_persist(s, h, HS_GO);
+}
+
+/* The answer to a QUERY, by what it was asked for. */
+static void looked(struct handovers *s, vi_time now, struct handover *h, const struct handover_domain *d)
+{
+    bool ours = d->there && d->domid == h->domid;
+    if (!d->known) { /* asked again by the tick */
+        h->wait = W_NONE;
+        return;
+    }
+    if (h->state == HS_CHECKING) {
+        /* after a reboot of this host our copy is gone, and the other's is all there is */
+        if (h->restarted ? !d->there : ours && d->suspended)
+            write_go(s, now, h);
+        else
+            source_abort(s, now, h, "the guest isn't suspended any more: somebody else touched it");
+    } else if (h->state == HS_RESUMING) {
+        if (ours && d->suspended)
+            ho_hv(s, h, HANDOVER_OP_RESUME);
+        else { /* it runs on, or somebody ended it: nothing to resume */
+            ho_state(s, now, h, HS_ABORTED, NULL);
+            ho_send(s, h, M_ABORT);
+        }
+    }
+}
+
+static void suspended(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    if (h->state == HS_ABORTING || ev->err) {
+        char why[HANDOVER_WHY];
+        snprintf(why, sizeof why, "%s", h->state == HS_ABORTING ? h->why : ev->why ? ev->why : "the stream failed");
+        if (h->state != HS_ABORTING)
+            ho_state(s, now, h, HS_ABORTING, why);
+        h->err = VI_EIO;
+        ho_persist(s, h, HS_ABORTED);
+        return;
+    }
+    h->suspend_done = true;
+    ho_persist(s, h, HS_SUSPENDED);
+}
+
+void source_hv(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    switch (h->op) {
+    case HANDOVER_OP_SUSPEND:
+        suspended(s, now, h, ev);
+        break;
+    case HANDOVER_OP_QUERY:
+        looked(s, now, h, &ev->domain);
+        break;
+    case HANDOVER_OP_RESUME:
+        if (ev->err && ev->err != VI_ESTATE && ev->err != VI_ENOTFOUND) {
+            h->wait = W_NONE; /* tried again by the tick */
+            break;
+        }
+        ho_state(s, now, h, HS_ABORTED, NULL);
+        ho_send(s, h, M_ABORT);
+        break;
+    case HANDOVER_OP_DESTROY:
+        if (ev->err && ev->err != VI_ENOTFOUND) {
+            h->wait = W_NONE;
+            break;
+        }
+        ho_persist(s, h, HS_DONE);
+        break;
+    default:
+        break;
+    }
+}
+
+void source_tick(struct handovers *s, vi_time now, struct handover *h)
+{
+    switch (h->state) {
+    case HS_OFFERED: case HS_ACCEPTED:
+        if (now >= h->until)
+            give_up_early(s, now, h, HS_ABORTED, "the destination does not answer");
+        else
+            ho_send(s, h, h->state == HS_OFFERED ? M_OFFER : M_ACCEPT);
+        break;
+    case HS_STREAMING:
+        ho_send(s, h, M_RENEW);
+        break;
+    case HS_SUSPENDED:
+        if (h->restarted)
+            ho_send(s, h, M_ASK);
+        else if (now >= h->until)
+            source_abort(s, now, h, "the destination does not say that it has the guest");
+        else
+            ho_send(s, h, M_RENEW);
+        break;
+    case HS_CHECKING: case HS_RESUMING:
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    case HS_ABORTING:
+        ho_persist(s, h, HS_ABORTED);
+        break;
+    case HS_GO:
+        ho_send(s, h, M_GO);
+        break;
+    case HS_DESTROYING:
+        ho_hv(s, h, HANDOVER_OP_DESTROY);
+        break;
+    case HS_ABORTED:
+        ho_send(s, h, M_ABORT);
+        break;
+    default:
+        break;
+    }
+}
+
+/* After a restart, from the last record. */
+void source_recover(struct handovers *s, vi_time now, struct handover *h)
+{
+    bool same_boot = vi_id_equal(&h->boot, &s->cfg.boot);
+    switch (h->recorded) {
+    case HS_STREAMING: case HS_SUSPENDED:
+        h->state = h->recorded;
+        h->err = VI_ECANCELED;
+        /* our copy went with the host: if the other holds it whole, it alone can live on */
+        if (!same_boot && h->recorded == HS_SUSPENDED) {
+            h->until = now + 2 * SILENT_FOR;
+            h->restarted = true;
+            ho_send(s, h, M_ASK);
+            break;
+        }
+        ho_state(s, now, h, HS_ABORTING, "the source's peer was restarted");
+        ho_persist(s, h, HS_ABORTED);
+        break;
+    case HS_GO:
+        ho_state(s, now, h, HS_GO, "asking the destination");
+        ho_send(s, h, M_GO);
+        break;
+    case HS_ABORTED:
+        ho_state(s, now, h, HS_RESUMING, h->why);
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    default:
+        ho_over(s, now, h, 0);
+        break;
+    }
+}
