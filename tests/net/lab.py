@@ -48,7 +48,7 @@ class Host:
             lab.under)
         run("ip", "-n", self.ns, "addr", "add", f"{self.ip}/24", "dev", "eth0")
         run("ip", "-n", self.ns, "link", "set", "eth0", "up")
-        run("ip", "-n", lab.under, "link", "set", f"p{n}", "master", "br", "up")
+        run("ip", "-n", lab.under, "link", "set", f"p{n}", "master", "br0", "up")
         self.conf = os.path.join(self.dir, "violin.conf")
         with open(os.path.join(self.dir, "sim", "host.conf"), "w") as f:
             f.write(f"cpus={cpus} memory={memory} dom0=256\n")
@@ -149,8 +149,8 @@ class Lab:
             signal.signal(sig, lambda *_: sys.exit(130))
         for ns in (self.under, self.limbo):
             run("ip", "netns", "add", ns)
-        run("ip", "-n", self.under, "link", "add", "br", "type", "bridge", "forward_delay", "0")
-        run("ip", "-n", self.under, "link", "set", "br", "up")
+        run("ip", "-n", self.under, "link", "add", "name", "br0", "type", "bridge", "forward_delay", "0")
+        run("ip", "-n", self.under, "link", "set", "br0", "up")
         for n in range(1, hosts + 1):
             c = dict(conf(n) if conf else {})
             self.hosts.append(Host(self, n, c.pop("cpus", cpus), c.pop("memory", memory), c))
