@@ -105,6 +105,8 @@ void policy_plan_cpu(struct policy *p, vi_time now)
     policy_divide(policy_capacity(p), n, want, shares, got);
     for (unsigned i = 0; i < n; i++) {
         of[i]->short_cpu = of[i]->measured && got[i] < of[i]->demand_pct * 0.95;
+        if (fabs(got[i] - of[i]->entitlement) > 1) /* what was seen before was seen of another entitlement */
+            of[i]->cpu_above = of[i]->cpu_below = 0;
         of[i]->entitlement = got[i];
         entitled += got[i];
         set_weight(p, now, of[i]);

@@ -47,12 +47,15 @@ static void remember_peak(const struct policy *p, struct guest_state *g, vi_time
 static void measure_memory(const struct policy *p, struct guest_state *g, vi_time now)
 {
     const struct policy_guest *in = &g->in;
+    uint64_t had;
     double u;
     g->mem_above <<= 1;
     g->mem_below <<= 1;
     if (!g->report_good)
         return; /* absent, stale or absurd: never a reason to shrink or to grow */
-    g->used_kb = in->current_kb > in->available_kb ? in->current_kb - in->available_kb : 0;
+    /* a report from before the balloon's last change speaks of the memory that there was then */
+    had = in->total_kb + in->total_kb / 8 + 32768 < in->current_kb ? in->total_kb : in->current_kb;
+    g->used_kb = had > in->available_kb ? had - in->available_kb : 0;
     g->used_kb += in->swap_kb;
     remember_peak(p, g, now);
     u = in->current_kb ? (double)g->used_kb / (double)in->current_kb : 0;

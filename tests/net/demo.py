@@ -20,7 +20,7 @@ TRACE = [
     (8, "alice-1", {"used": 215}),             # outgrows its 256 MiB: the balloon
     (22, "bob-1", {"cpu": 100}),               # two guests that want the same CPU: the weights
     (22, "carol-1", {"cpu": 100}),
-    (40, "alice-2", {"used": 690, "cpu": 60}),  # more than its host has left: it must move
+    (36, "alice-2", {"used": 690, "cpu": 60}),  # more than its host has left: it must move
 ]
 
 
@@ -116,9 +116,9 @@ class Demo:
         bridge = {n: e["bridge"] for n, e in self.env.items()}
         lab.guest(lab.hosts[0], "alice-1", "10.9.0.1", bridge["alice"], memory=256, maxmem=1024)
         lab.guest(lab.hosts[2], "alice-2", "10.9.0.2", bridge["alice"], memory=768, maxmem=1536, used=400)
-        lab.guest(lab.hosts[2], "alice-3", "10.9.0.3", bridge["alice"], memory=768, maxmem=768, used=480, cpu=5)
-        lab.guest(lab.hosts[1], "bob-1", "10.9.0.1", bridge["bob"], memory=512, used=250)
-        lab.guest(lab.hosts[1], "carol-1", "10.9.0.1", bridge["carol"], memory=512, used=250)
+        lab.guest(lab.hosts[2], "alice-3", "10.9.0.3", bridge["alice"], memory=768, maxmem=768, used=480, cpu=5, movable="no")
+        lab.guest(lab.hosts[1], "bob-1", "10.9.0.1", bridge["bob"], memory=512, used=250, movable="no")
+        lab.guest(lab.hosts[1], "carol-1", "10.9.0.1", bridge["carol"], memory=512, used=250, movable="no")
         self.say("guests of three environments run; alice-2 holds a TCP connection to alice-1 from now on")
         here = os.path.dirname(os.path.abspath(__file__))
         self.traffic = os.path.join(OUT, "traffic.json")
