@@ -7,6 +7,7 @@
  *   violin init, join    make this host a member
  *   violin config        the configuration
  *   anything else        a client of the running peer's control socket */
+#include <argp.h>
 #include <getopt.h>
 #include <signal.h>
 #include <sodium.h>
@@ -91,6 +92,11 @@ static int run_supervisor(int argc, char **argv)
     err = load(&c);
     if (err)
         return err;
+    if (!setup_is_member(c.state_dir)) {
+        fprintf(stderr, "violin: %s: this host is in no domain yet; run `violin init --domain NAME` on the first "
+                        "host, `violin join TOKEN` on every other\n", c.state_dir);
+        return EXIT_CONFIGURATION;
+    }
     const char *const agent_argv[] = {"violin", "-c", config_file, "agent", NULL};
     const char *const peer_argv[] = {"violin", "-c", config_file, "peer-child", NULL};
     struct supervisor_options o = {.agent_argv = agent_argv,
@@ -204,6 +210,7 @@ int main(int argc, char **argv)
         return 1;
     }
     signal(SIGPIPE, SIG_IGN);
+    argp_err_exit_status = 2;
     while ((opt = getopt_long(argc, argv, "+c:s:hV", options, NULL)) != -1) {
         switch (opt) {
         case 'c': config_file = optarg; break;

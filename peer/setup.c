@@ -81,6 +81,11 @@ int setup_host_name(char out[CERT_NAME_MAX + 1], const char *given, char *why, s
     return 0;
 }
 
+bool setup_is_member(const char *state_dir)
+{
+    return identity_exists(state_dir);
+}
+
 int setup_not_member(const struct setup *s)
 {
     if (!identity_exists(s->state_dir))

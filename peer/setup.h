@@ -2,6 +2,8 @@
 #ifndef PEER_SETUP_H
 #define PEER_SETUP_H
 
+#include <stdbool.h>
+
 struct setup {
     const char *state_dir;
     const char *user, *group; /* who the state folder belongs to */
@@ -12,5 +14,8 @@ struct setup {
 int setup_init(const struct setup *s, int argc, char **argv);
 /* `violin join [--host NAME] TOKEN`: makes this host's keys and is admitted by the inviter. */
 int setup_join(const struct setup *s, int argc, char **argv);
+
+/* Has this host an identity in that state folder? */
+bool setup_is_member(const char *state_dir);
 
 #endif
