@@ -1,6 +1,7 @@
 /* 128-bit identifiers. See id.h. */
 #include "peer/base/id.h"
 
+#include <pthread.h>
 #include <sodium.h>
 #include <string.h>
 
@@ -98,16 +99,19 @@ void vi_id_hash(struct vi_id *id, const char *label, const void *a, size_t alen,
     crypto_generichash_final(&st, id->b, VI_ID_SIZE);
 }
 
+static uint8_t hash_key[crypto_shorthash_KEYBYTES];
+
+static void make_hash_key(void)
+{
+    crypto_shorthash_keygen(hash_key);
+}
+
 uint64_t vi_bucket(const void *key, size_t len)
 {
-    static uint8_t hash_key[crypto_shorthash_KEYBYTES];
-    static bool ready;
+    static pthread_once_t once = PTHREAD_ONCE_INIT; /* the data path's thread asks too */
     uint8_t out[crypto_shorthash_BYTES];
     uint64_t v;
-    if (!ready) {
-        crypto_shorthash_keygen(hash_key);
-        ready = true;
-    }
+    pthread_once(&once, make_hash_key);
     crypto_shorthash(out, key, len, hash_key);
     memcpy(&v, out, sizeof v);
     return v;

@@ -22,7 +22,6 @@ void vi_log_sink(void (*sink)(void *arg, enum vi_level l, const char *area, cons
 
 void vi_log(enum vi_level l, const char *area, const char *fmt, ...)
 {
-    /* systemd reads the level from <N> at the start of a line; people skip it */
     static const char *const words[] = {"error", "warning", "info", "debug"};
     char text[1024];
     va_list ap;

@@ -171,7 +171,9 @@ static int set_up(struct store *s)
     int64_t v;
     int err;
     sqlite3_busy_timeout(s->db, 5000);
-    err = exec(s, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = FULL; PRAGMA fullfsync = ON;"
+    /* EXTRA is FULL, and the folder is synced after the rollback journal is removed: with FULL alone
+     * that removal could be undone by a power cut, and a committed record with it. */
+    err = exec(s, "PRAGMA journal_mode = DELETE; PRAGMA synchronous = EXTRA; PRAGMA fullfsync = ON;"
                   "PRAGMA cache_size = -512; PRAGMA trusted_schema = OFF;");
     if (err)
         return err;

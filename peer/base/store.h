@@ -1,6 +1,7 @@
 /* The store: one SQLite database in the state folder, for what must outlive the process.
  *
- * synchronous=FULL with a rollback journal: when a function returns 0, the change is on the disk.
+ * synchronous=EXTRA (FULL, and the folder synced too) with a rollback journal: when a function
+ * returns 0, the change is on the disk.
  * One file may be opened twice, by two threads, each with its own `struct store`: a writer waits up
  * to 5 s for the other. Functions block; the handover journal is therefore written by a worker
  * thread (peer/journal.h).

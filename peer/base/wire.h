@@ -63,7 +63,8 @@ void vi_read_skip(struct vi_reader *r); /* one whole value, depth-bounded */
 int vi_read_end(struct vi_reader *r);
 
 /* Walks one value without keeping anything: 0 and *used, VI_EAGAIN if bytes are missing, or
- * VI_EPROTO / VI_EFULL at a bound. For streams, before anything is unpacked. */
+ * VI_EPROTO / VI_EFULL at a bound (a container's count is held against it when it is read).
+ * max_depth above 32 is 32. For streams, before anything is unpacked. data may be NULL if len is 0. */
 int vi_wire_walk(const void *data, size_t len, unsigned max_depth, uint32_t max_values,
                  size_t *used);
 

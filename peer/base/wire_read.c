@@ -331,7 +331,10 @@ int vi_wire_walk(const void *data, size_t len, unsigned max_depth, uint32_t max_
     unsigned depth = 0;
     uint32_t values = 0;
     const uint8_t *p = data;
+    uint64_t due = 1; /* values that were begun or promised, and must still come */
     size_t at = 0;
+    if (len == 0)
+        return VI_EAGAIN; /* data may be NULL */
     if (max_depth > 32)
         max_depth = 32;
     do {
@@ -339,7 +342,10 @@ int vi_wire_walk(const void *data, size_t len, unsigned max_depth, uint32_t max_
         int err = head(p + at, len - at, &h);
         if (err)
             return err;
-        if (++values > max_values)
+        if (h.type == VI_WIRE_ARRAY || h.type == VI_WIRE_MAP)
+            due += h.type == VI_WIRE_MAP ? h.n * 2 : h.n;
+        /* a count beyond the bound is refused at once, not once that much has been awaited */
+        if (++values > max_values || --due > max_values - values)
             return VI_EFULL;
         at += h.head_bytes + h.body_bytes;
         while (depth > 0 && open[depth - 1] == 0)
