@@ -149,44 +149,61 @@ static unsigned distance(const char *a, const char *b)
     return row[n];
 }
 
-/* confuse's words for an unknown key, with the nearest known one. */
-static void suggest(char *why, size_t cap)
+static const struct key *find_key(const char *name)
 {
-    const char *from = strstr(why, "no such option '");
-    const char *best = NULL;
-    char name[CONFIG_TEXT];
+    for (unsigned i = 0; i < KEYS; i++)
+        if (!strcmp(name, keys[i].name))
+            return &keys[i];
+    return NULL;
+}
+
+static const struct key *nearest_key(const char *name)
+{
+    const struct key *best = NULL;
     unsigned least = 4;
+    for (unsigned i = 0; i < KEYS; i++) {
+        unsigned d = distance(name, keys[i].name);
+        if (d < least) {
+            least = d;
+            best = &keys[i];
+        }
+    }
+    return best;
+}
+
+static void range_of(const struct key *k, char *out, size_t cap)
+{
+    if (k->kind == WORD)
+        snprintf(out, cap, "one of %s", k->words);
+    else if (k->kind == WHOLE || k->kind == REAL)
+        snprintf(out, cap, "%.10g to %.10g%s%s", k->least, k->most, k->unit ? " " : "", k->unit ? k->unit : "");
+    else
+        snprintf(out, cap, "%sat most %d printable characters without \" \\ and ${",
+                 k->kind == LIST ? "32 entries; each " : "", CONFIG_TEXT - 1);
+}
+
+/* confuse's own complaints name the option in quotes: to an unknown one the nearest is added, to a
+ * known one what is allowed. */
+static void add_advice(char *why, size_t cap)
+{
+    const char *from = strstr(why, "option '");
+    const struct key *k;
+    char name[CONFIG_TEXT], range[300];
     size_t n;
     if (!from)
         return;
-    from += strlen("no such option '");
+    from += strlen("option '");
     n = strcspn(from, "'");
     if (n >= sizeof name)
         return;
     memcpy(name, from, n);
     name[n] = 0;
-    for (unsigned i = 0; i < KEYS; i++) {
-        unsigned d = distance(name, keys[i].name);
-        if (d < least) {
-            least = d;
-            best = keys[i].name;
-        }
-    }
-    if (best)
-        snprintf(why + strlen(why), cap - strlen(why), " (did you mean `%s`?)", best);
-}
-
-static int bad(char *why, size_t cap, const char *name, const struct key *k, const char *got)
-{
-    if (k->kind == WORD)
-        snprintf(why, cap, "%s: %s: `%.60s` is not one of %s", name, k->name, got, k->words);
-    else if (k->kind == TEXT || k->kind == LIST)
-        snprintf(why, cap, "%s: %s: longer than %d characters, more than %d entries, or not printable",
-                 name, k->name, CONFIG_TEXT - 1, CONFIG_LIST);
-    else
-        snprintf(why, cap, "%s: %s: %.60s is out of range; %g to %g%s%s", name, k->name, got,
-                 k->least, k->most, k->unit ? " " : "", k->unit ? k->unit : "");
-    return VI_EINVAL;
+    n = strlen(why);
+    if ((k = find_key(name))) {
+        range_of(k, range, sizeof range);
+        snprintf(why + n, cap - n, " (%s)", range);
+    } else if ((k = nearest_key(name)))
+        snprintf(why + n, cap - n, " (did you mean `%s`?)", k->name);
 }
 
 static bool one_of(const char *words, const char *text)
@@ -198,53 +215,114 @@ static bool one_of(const char *words, const char *text)
     return false;
 }
 
+/* What config_print can write so that it parses again: confuse expands ${…} between double quotes. */
 static bool printable(const char *s)
 {
     size_t n = 0;
     for (; *s; s++, n++)
-        if ((unsigned char)*s < 32 || *s == 127 || *s == '"' || *s == '\\')
+        if ((unsigned char)*s < 32 || *s == 127 || *s == '"' || *s == '\\' || (*s == '$' && s[1] == '{'))
             return false;
     return n < CONFIG_TEXT;
 }
 
-static int take_list(struct config *c, cfg_t *cfg, const struct key *k)
+/* confuse calls it after each value, when it still knows the line. */
+static int check_value(cfg_t *cfg, cfg_opt_t *opt)
 {
-    unsigned n = cfg_size(cfg, k->name);
-    if (n > CONFIG_LIST)
-        return VI_EINVAL;
-    for (unsigned i = 0; i < n; i++) {
-        const char *s = cfg_getnstr(cfg, k->name, i);
-        if (!s || !s[0] || !printable(s))
-            return VI_EINVAL;
-        snprintf(text_of(c, k) + (size_t)i * CONFIG_TEXT, CONFIG_TEXT, "%s", s);
+    const struct key *k = find_key(cfg_opt_name(opt));
+    unsigned n = cfg_opt_size(opt);
+    char got[64] = "", range[300];
+    bool good;
+    double v;
+    if (!k || n == 0)
+        return 0;
+    if (k->kind == WHOLE || k->kind == REAL) {
+        v = k->kind == REAL ? cfg_opt_getnfloat(opt, n - 1) : (double)cfg_opt_getnint(opt, n - 1);
+        snprintf(got, sizeof got, "%.10g", v);
+        good = v >= k->least && v <= k->most;
+    } else {
+        const char *s = cfg_opt_getnstr(opt, n - 1);
+        snprintf(got, sizeof got, "`%.60s`", s ? s : "");
+        good = s && printable(s) && (k->kind != WORD || one_of(k->words, s)) &&
+               (k->kind != LIST || (s[0] && n <= CONFIG_LIST));
     }
-    memcpy((char *)c + k->count_at, &n, sizeof n);
-    return 0;
+    if (good)
+        return 0;
+    range_of(k, range, sizeof range);
+    cfg_error(cfg, "%s: %s is not allowed; %s", k->name, got, range);
+    return -1;
 }
 
-static int take_key(struct config *c, cfg_t *cfg, const struct key *k, const char *name, char *why,
-                    size_t cap)
+/* From values that check_value() has seen. */
+static void take_key(struct config *c, cfg_t *cfg, const struct key *k)
 {
-    char got[64];
-    double v;
-    const char *s;
+    unsigned n;
     switch (k->kind) {
     case TEXT: case WORD:
-        s = cfg_getstr(cfg, k->name);
-        if (!s || !printable(s) || (k->kind == WORD && !one_of(k->words, s)))
-            return bad(why, cap, name, k, s ? s : "");
-        snprintf(text_of(c, k), CONFIG_TEXT, "%s", s);
-        return 0;
+        snprintf(text_of(c, k), CONFIG_TEXT, "%s", cfg_getstr(cfg, k->name));
+        break;
     case LIST:
-        return take_list(c, cfg, k) ? bad(why, cap, name, k, "") : 0;
-    default:
-        v = k->kind == REAL ? cfg_getfloat(cfg, k->name) : (double)cfg_getint(cfg, k->name);
-        snprintf(got, sizeof got, "%g", v);
-        if (!(v >= k->least && v <= k->most))
-            return bad(why, cap, name, k, got);
-        set_number(c, k, v);
-        return 0;
+        n = cfg_size(cfg, k->name);
+        for (unsigned i = 0; i < n; i++)
+            snprintf(text_of(c, k) + (size_t)i * CONFIG_TEXT, CONFIG_TEXT, "%s", cfg_getnstr(cfg, k->name, i));
+        memcpy((char *)c + k->count_at, &n, sizeof n);
+        break;
+    case REAL:
+        set_number(c, k, cfg_getfloat(cfg, k->name));
+        break;
+    case WHOLE:
+        set_number(c, k, (double)cfg_getint(cfg, k->name));
+        break;
     }
+}
+
+static bool begins_comment(const char *p, const char *start, const char *end)
+{
+    if (*p == '#')
+        return true;
+    return *p == '/' && end - p > 1 && (p[1] == '/' || p[1] == '*') &&
+           (p == start || strchr(" \t\r\n={}(),+", p[-1]));
+}
+
+/* Behind the comment that begins at p; NULL if it never ends. */
+static char *comment_end(char *p, char *end)
+{
+    if (*p == '/' && p[1] == '*') {
+        p = memmem(p + 2, (size_t)(end - p - 2), "*/", 2);
+        return p ? p + 2 : NULL;
+    }
+    p = memchr(p, '\n', (size_t)(end - p));
+    return p ? p : end;
+}
+
+/* Comments become spaces, in place: libconfuse 3.3 counts their lines more than once, and an error's
+ * line is to be the one that an editor shows. Returns the line of a comment without an end, which
+ * confuse would take for the end of the file; else 0. */
+static unsigned blank_comments(char *text, size_t len)
+{
+    char *end = text + len, quote = 0;
+    unsigned line = 1;
+    for (char *p = text; p < end; p++) {
+        line += *p == '\n';
+        if (quote) {
+            if (*p == '\\' && p + 1 < end)
+                p++;
+            else if (*p == quote)
+                quote = 0;
+        } else if (*p == '"' || *p == '\'') {
+            quote = *p;
+        } else if (begins_comment(p, text, end)) {
+            char *behind = comment_end(p, end);
+            if (!behind)
+                return line;
+            for (; p < behind; p++) {
+                line += *p == '\n';
+                if (*p != '\n')
+                    *p = ' ';
+            }
+            p--;
+        }
+    }
+    return 0;
 }
 
 static void make_options(cfg_opt_t *opts)
@@ -255,6 +333,7 @@ static void make_options(cfg_opt_t *opts)
         cfg_opt_t whole = CFG_INT(k->name, (long)k->number, CFGF_NONE);
         cfg_opt_t real = CFG_FLOAT(k->name, k->number, CFGF_NONE);
         cfg_opt_t list = CFG_STR_LIST(k->name, "{}", CFGF_NONE);
+        text.validcb = whole.validcb = real.validcb = list.validcb = check_value;
         opts[i] = k->kind == WHOLE ? whole : k->kind == REAL ? real : k->kind == LIST ? list : text;
     }
     cfg_opt_t end = CFG_END();
@@ -263,11 +342,8 @@ static void make_options(cfg_opt_t *opts)
 
 static int take_all(struct config *c, cfg_t *cfg, const char *name, char *why, size_t cap)
 {
-    for (unsigned i = 0; i < KEYS; i++) {
-        int err = take_key(c, cfg, &keys[i], name, why, cap);
-        if (err)
-            return err;
-    }
+    for (unsigned i = 0; i < KEYS; i++)
+        take_key(c, cfg, &keys[i]);
     if (c->evaluations_needed > c->evaluations_of) {
         snprintf(why, cap, "%s: evaluations-needed: more than evaluations-of", name);
         return VI_EINVAL;
@@ -279,28 +355,24 @@ static int take_all(struct config *c, cfg_t *cfg, const char *name, char *why, s
     return 0;
 }
 
-int config_parse(struct config *c, const char *text, size_t len, const char *name, char *why,
-                 size_t cap)
+/* text is changed. */
+static int parse_text(struct config *c, char *text, size_t len, const char *name, char *why, size_t cap)
 {
     cfg_opt_t opts[KEYS + 1];
     cfg_t *cfg;
     FILE *f;
+    unsigned line = blank_comments(text, len);
     int err;
-    config_defaults(c);
-    if (cap)
-        why[0] = 0;
-    if (len > CONFIG_FILE_MAX || memchr(text, 0, len)) {
-        snprintf(why, cap, "%s: not a configuration (larger than 1 MiB, or binary)", name);
+    if (line) {
+        snprintf(why, cap, "%s:%u: a comment without an end", name, line);
         return VI_EINVAL;
     }
-    if (len == 0)
-        return 0;
     make_options(opts);
     cfg = cfg_init(opts, CFGF_NONE);
     if (!cfg)
         return VI_ENOMEM;
     cfg_set_error_function(cfg, say);
-    f = fmemopen((void *)(uintptr_t)text, len, "r");
+    f = fmemopen(text, len, "r");
     if (!f) {
         cfg_free(cfg);
         return VI_ENOMEM;
@@ -314,10 +386,37 @@ int config_parse(struct config *c, const char *text, size_t len, const char *nam
     if (err && !why[0])
         snprintf(why, cap, "%s: can't be parsed", name);
     if (err)
-        suggest(why, cap);
+        add_advice(why, cap);
     else
         err = take_all(c, cfg, name, why, cap);
     cfg_free(cfg);
+    return err;
+}
+
+int config_parse(struct config *c, const char *text, size_t len, const char *name, char *why,
+                 size_t cap)
+{
+    char *copy;
+    int err;
+    config_defaults(c);
+    if (cap)
+        why[0] = 0;
+    if (len > CONFIG_FILE_MAX || memchr(text, 0, len)) {
+        snprintf(why, cap, "%s: not a configuration (larger than 1 MiB, or binary)", name);
+        return VI_EINVAL;
+    }
+    if (len == 0)
+        return 0;
+    copy = malloc(len);
+    if (!copy) {
+        snprintf(why, cap, "out of memory");
+        return VI_ENOMEM;
+    }
+    memcpy(copy, text, len);
+    err = parse_text(c, copy, len, name, why, cap);
+    if (err == VI_ENOMEM)
+        snprintf(why, cap, "out of memory");
+    free(copy);
     if (err)
         config_defaults(c);
     return err;

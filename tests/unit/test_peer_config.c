@@ -46,7 +46,17 @@ static void test_wrong(void **unused)
     (void)unused;
     wrong("port = 99999999\n", "port");
     wrong("port = 0\n", "1 to 65535");
+    wrong("mode = \"auto\"\n# a comment\nport = 70000\n", "test.conf:3: port: 70000");
+    wrong("\n\nrange-low = 7\n", "test.conf:3: range-low: 7 is not allowed; 0.05 to 0.9");
+    wrong("cooldown = -1\n", "0 to 86400 s");
+    wrong("cooldown = soon\n", "0 to 86400 s");
+    wrong("cooldown = 99999999999999999999999\n", "0 to 86400 s");
+    wrong("range-low = nan\n", "range-low");
+    wrong("range-low = inf\n", "range-low");
+    wrong("seeds = {\"a@b:1\", \"\"}\n", "test.conf:1: seeds");
     wrong("prot = 1\n", "did you mean `port`");
+    wrong("\nxyzzy = 1\n", "test.conf:2: no such option 'xyzzy'");
+    wrong("state-dir = '${HOME}'\n", "state-dir"); /* would be printed as something else */
     wrong("mode = \"sometimes\"\n", "observe|auto");
     wrong("port = \n", "test.conf");
     wrong("port = \"x\n", "test.conf");
@@ -58,6 +68,44 @@ static void test_wrong(void **unused)
     wrong(big, "1 MiB");
     free(big);
     assert_int_equal(config_load(&c, "/nonexistent", why, sizeof why), VI_EIO);
+}
+
+/* A comment's lines count once, and what looks like a comment inside quotes isn't one. */
+static void test_comments(void **unused)
+{
+    (void)unused;
+    wrong("# a\n# b\n// c\n/* d\n e */ /**/\nport = 0 # f\n", "test.conf:6: port");
+    wrong("port = 9 // a\n/* b */\nport = 0\n", "test.conf:3: port");
+    wrong("port = 9\n/* never ends\nmode = auto\n/", "test.conf:2: a comment");
+    wrong("# a\n/* b\n */\nport = 9 /*", "test.conf:4: a comment");
+    assert_int_equal(parse("socket = \"/a#b\" # c\nuser = '//x' run-dir = /a//b/*c\nport = 9 /* d */"), 0);
+    assert_string_equal(c.socket, "/a#b");
+    assert_string_equal(c.user, "//x");
+    assert_string_equal(c.run_dir, "/a//b/*c");
+    assert_int_equal(parse("#"), 0);
+    assert_int_equal(parse("/"), VI_EINVAL);
+}
+
+static void test_bounds(void **unused)
+{
+    char text[CONFIG_LIST * 8 + CONFIG_TEXT + 64] = "seeds = {";
+    size_t n;
+    (void)unused;
+    for (int i = 0; i < CONFIG_LIST; i++)
+        strcat(text, i ? ", \"s\"" : "\"s\"");
+    n = strlen(text);
+    strcat(text, "}\n");
+    assert_int_equal(parse(text), 0);
+    assert_int_equal(c.n_seeds, CONFIG_LIST);
+    strcpy(text + n, ", \"s\"}\n");
+    wrong(text, "32 entries");
+    n = (size_t)sprintf(text, "socket = \"");
+    memset(text + n, 'a', CONFIG_TEXT - 1);
+    strcpy(text + n + CONFIG_TEXT - 1, "\"\n");
+    assert_int_equal(parse(text), 0);
+    assert_int_equal(strlen(c.socket), CONFIG_TEXT - 1);
+    strcpy(text + n + CONFIG_TEXT - 1, "a\"\n");
+    wrong(text, "at most 255");
 }
 
 static void print(const struct config *from, char **text, size_t *len)
@@ -99,7 +147,7 @@ static void test_example(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_values), cmocka_unit_test(test_wrong),
+        cmocka_unit_test(test_values), cmocka_unit_test(test_wrong), cmocka_unit_test(test_comments), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_prints_what_parses), cmocka_unit_test(test_example),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
