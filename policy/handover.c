@@ -187,9 +187,13 @@ const struct handover_effect *handovers_effect(struct handovers *s)
 vi_time handovers_deadline(const struct handovers *s)
 {
     vi_time t = VI_NEVER;
-    for (unsigned i = 0; i < HANDOVERS_MAX; i++)
-        if (s->h[i].used && !s->h[i].over && s->h[i].wait == W_NONE && s->h[i].next < t)
-            t = s->h[i].next;
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *h = &s->h[i];
+        if (h->used && h->over && h->since + SHOWN_FOR + 1 < t)
+            t = h->since + SHOWN_FOR + 1;
+        if (h->used && !h->over && h->wait == W_NONE && h->next < t)
+            t = h->next;
+    }
     return t;
 }
 

@@ -19,6 +19,15 @@ static void activate(struct handovers *s, struct handover *h)
     }
 }
 
+/* Nothing is held any more. Over once the source knows; it asks again if this message is lost. */
+static void given_up(struct handovers *s, vi_time now, struct handover *h)
+{
+    ho_state(s, now, h, HD_ABORTED, NULL);
+    ho_send(s, h, M_ABORTED);
+    if (h->told)
+        ho_over(s, now, h, VI_ECANCELED);
+}
+
 void dest_offer(struct handovers *s, vi_time now, const struct vi_id *from, const struct message *m)
 {
     struct handover *h = ho_place(s);
@@ -139,8 +148,9 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
             ho_send(s, h, M_ABORTED);
         break;
     case M_ABORT:
+        h->told = true;
         if (h->state == HD_ABORTED)
-            ho_send(s, h, M_ABORTED);
+            given_up(s, now, h);
         else
             dest_abort(s, now, h, "given up by the source");
         break;
@@ -207,8 +217,7 @@ void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
         if (h->domid)
             ho_hv(s, h, HANDOVER_OP_DESTROY);
         else {
-            ho_state(s, now, h, HD_ABORTED, NULL);
-            ho_send(s, h, M_ABORTED);
+            given_up(s, now, h);
         }
         break;
     case HD_LOST:
@@ -283,8 +292,7 @@ void dest_hv(struct handovers *s, vi_time now, struct handover *h, const struct 
             break;
         }
         h->domid = 0;
-        ho_state(s, now, h, HD_ABORTED, NULL);
-        ho_send(s, h, M_ABORTED);
+        given_up(s, now, h);
         break;
     default:
         break;

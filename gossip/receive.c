@@ -1,0 +1,280 @@
+/* Items that came in a datagram: members' own words and accusations, judged and applied.
+ *
+ * A word counts by its signature, whoever relays it. An accusation counts as somebody's suspicion,
+ * never more: what is said of others' deaths only confirms, and a death is believed at once only
+ * where the suspicion has already lasted its minimum here. */
+#include "gossip/internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define PULL_GAP VI_SEC
+
+void gsp_want(struct gossip *g, const struct vi_id *from, const uint8_t prefix[GSP_PREFIX])
+{
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    /* the same news comes from many at once: ask one */
+    for (unsigned k = 0; k < GSP_PULLS; k++)
+        if (g->pulled[k].at && g->now - g->pulled[k].at < PULL_GAP &&
+            !memcmp(g->pulled[k].prefix, prefix, GSP_PREFIX))
+            return;
+    memcpy(g->pulled[g->next_pulled].prefix, prefix, GSP_PREFIX);
+    g->pulled[g->next_pulled].at = g->now ? g->now : 1;
+    g->next_pulled = (g->next_pulled + 1) % GSP_PULLS;
+    gsp_begin(g, &o, buf, GSP_PULL);
+    gsp_put_u8(&o, 1);
+    gsp_put(&o, prefix, GSP_PREFIX);
+    gsp_send(g, from, NULL, &o);
+}
+
+static bool authentic(struct gossip *g, const struct gsp_read_item *it, const uint8_t *key)
+{
+    static const char label[] = "violin member";
+    uint8_t buf[sizeof label + GSP_STATEMENT_MAX];
+
+    memcpy(buf, label, sizeof label);
+    memcpy(buf + sizeof label, it->signed_bytes, it->signed_len);
+    if (g->cfg.verify(g->cfg.arg, key, buf, sizeof label + it->signed_len, it->sig))
+        return true;
+    g->count.rx_forged++;
+    return false;
+}
+
+static bool admitted(struct gossip *g, const struct gsp_read_item *it)
+{
+    struct vi_id id;
+
+    vi_id_hash(&id, "violin peer", it->key, GOSSIP_KEY, NULL, 0);
+    if (vi_id_equal(&id, &it->st.id) && it->st.cert_tag == gsp_cert_tag(it->cert, it->cert_len) &&
+        g->cfg.admit(g->cfg.arg, &id, it->key, it->cert, it->cert_len))
+        return true;
+    g->count.rx_forged++;
+    return false;
+}
+
+/* Our own signature on something newer than we know of: we lost our memory. Go beyond it. */
+static void word_of_self(struct gossip *g, const struct gsp_read_item *it)
+{
+    const struct gsp_word *w = g->m[GSP_SELF].word;
+
+    if (it->st.incarnation < w->st.incarnation ||
+        (it->st.incarnation == w->st.incarnation && !memcmp(it->sig, w->sig, GOSSIP_SIG)))
+        return;
+    if (authentic(g, it, g->cfg.key))
+        gsp_self_word(g, it->st.incarnation, g->left);
+}
+
+static void word_of_stranger(struct gossip *g, const struct vi_id *via,
+                             const struct gsp_read_item *it)
+{
+    struct gsp_word *w;
+    uint32_t i;
+
+    if (gsp_find_prefix(g, it->st.id.b) != GSP_NONE)
+        return; /* another with the same first bytes */
+    if (it->kind != GSP_FULL) {
+        if (!it->st.left)
+            gsp_want(g, via, it->st.id.b);
+        return;
+    }
+    if (it->st.left || !admitted(g, it) || !authentic(g, it, it->key))
+        return;
+    w = gsp_word_new(&it->st, it->sig, it->key, it->cert, it->cert_len);
+    i = w ? gsp_member_add(g, w, GOSSIP_ALIVE) : GSP_NONE;
+    if (i != GSP_NONE)
+        gsp_rumour(g, i);
+}
+
+/* The same incarnation with the certificate that it names, where we had an older one. */
+static void take_cert(struct gossip *g, uint32_t i, const struct gsp_read_item *it)
+{
+    static const struct gossip_why self = {.reason = GOSSIP_WHY_SELF};
+    const struct gsp_word *old = g->m[i].word;
+    struct gsp_word *w;
+
+    if (it->kind != GSP_FULL || it->st.cert_tag != old->st.cert_tag ||
+        gsp_cert_tag(old->cert, old->cert_len) == old->st.cert_tag || !admitted(g, it))
+        return;
+    w = gsp_word_new(&old->st, old->sig, old->key, it->cert, it->cert_len);
+    if (!w)
+        return;
+    gsp_member_word(g, i, w);
+    gsp_member_effect(g, i, (enum gossip_state)g->m[i].state, GOSSIP_CHANGED, &self);
+}
+
+static bool same_face(const struct gsp_statement *a, const struct gsp_statement *b)
+{
+    return a->addr.len == b->addr.len && !memcmp(a->addr.b, b->addr.b, a->addr.len) &&
+           a->name_len == b->name_len && !memcmp(a->name, b->name, a->name_len) &&
+           a->meta_len == b->meta_len && !memcmp(a->meta, b->meta, a->meta_len) &&
+           a->cert_tag == b->cert_tag;
+}
+
+/* An authentic newer word replaces the older, and with it what was believed. */
+static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
+                       const struct gsp_read_item *it)
+{
+    static const struct gossip_why self = {.reason = GOSSIP_WHY_SELF};
+    const struct gsp_word *old = g->m[i].word;
+    bool full = it->kind == GSP_FULL && it->st.cert_tag != old->st.cert_tag && admitted(g, it);
+    bool changed = !same_face(&old->st, &it->st);
+    enum gossip_state was = (enum gossip_state)g->m[i].state;
+    struct gsp_word *w;
+
+    if (gsp_fx_reserve(g, 2))
+        return;
+    w = full ? gsp_word_new(&it->st, it->sig, old->key, it->cert, it->cert_len)
+             : gsp_word_new(&it->st, it->sig, old->key, old->cert, old->cert_len);
+    if (!w) {
+        g->count.no_memory++;
+        return;
+    }
+    gsp_member_word(g, i, w);
+    if (it->st.left && was != GOSSIP_LEFT)
+        gsp_member_state(g, i, GOSSIP_LEFT, GOSSIP_GOODBYE, &self);
+    else if (!it->st.left && was == GOSSIP_SUSPECT)
+        gsp_member_state(g, i, GOSSIP_ALIVE, GOSSIP_REFUTED, &self);
+    else if (!it->st.left && was != GOSSIP_ALIVE)
+        gsp_member_state(g, i, GOSSIP_ALIVE, GOSSIP_UP, &self);
+    g->count.refuted += was == GOSSIP_SUSPECT && !it->st.left;
+    if (changed && was == GOSSIP_ALIVE && !it->st.left)
+        gsp_member_effect(g, i, was, GOSSIP_CHANGED, &self);
+    gsp_rumour(g, i);
+    if (gsp_cert_tag(w->cert, w->cert_len) != w->st.cert_tag)
+        gsp_want(g, via, it->st.id.b);
+}
+
+/* Who still says what we know to be over is told, at most so often. */
+static void answer_stale(struct gossip *g, const struct vi_id *via, uint32_t i,
+                         const struct gsp_read_item *it)
+{
+    struct gsp_member *m = &g->m[i];
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    if (vi_id_equal(via, &it->st.id)) {
+        gsp_tell(g, i);
+        return;
+    }
+    if (m->state != GOSSIP_DEAD || it->st.incarnation < m->word->st.incarnation)
+        return;
+    if (m->doubt && m->doubt->told && g->now - m->doubt->told < 500 * VI_MSEC)
+        return;
+    if (m->doubt)
+        m->doubt->told = g->now;
+    gsp_begin(g, &o, buf, GSP_GOSSIP);
+    gsp_put_about(g, &o, i);
+    gsp_send(g, via, NULL, &o);
+}
+
+static void word(struct gossip *g, const struct vi_id *via, const struct gsp_read_item *it)
+{
+    uint32_t i = gsp_find(g, &it->st.id);
+    const struct gsp_word *w;
+
+    if (i == GSP_SELF) {
+        word_of_self(g, it);
+        return;
+    }
+    if (i == GSP_NONE) {
+        word_of_stranger(g, via, it);
+        return;
+    }
+    w = g->m[i].word;
+    if (it->st.incarnation > w->st.incarnation) {
+        if (authentic(g, it, w->key))
+            newer_word(g, via, i, it);
+        return;
+    }
+    g->count.rx_stale++;
+    if (it->st.incarnation == w->st.incarnation)
+        take_cert(g, i, it);
+    /* the member itself is behind what it once said, or doesn't know that it is thought dead */
+    if (it->st.incarnation < w->st.incarnation || g->m[i].state == GOSSIP_DEAD)
+        answer_stale(g, via, i, it);
+}
+
+/* ---- accusations ------------------------------------------------------------------------------ */
+
+static void accused_self(struct gossip *g, const struct vi_id *via, const struct gsp_accusation *a)
+{
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    /* an incarnation of ours that we never signed is a lie; one that we did will be shown to us */
+    if (g->left || a->incarnation != g->m[GSP_SELF].word->st.incarnation)
+        return;
+    g->count.self_accused++;
+    gsp_health(g, 1);
+    if (gsp_self_word(g, 0, false))
+        return;
+    gsp_begin(g, &o, buf, GSP_GOSSIP);
+    gsp_put_about(g, &o, GSP_SELF);
+    gsp_send(g, via, NULL, &o);
+}
+
+static bool credible(const struct gossip *g, const struct gsp_accusation *a, unsigned k)
+{
+    uint32_t i = gsp_find(g, &a->accusers[k]);
+
+    return i != GSP_NONE && gsp_is_up(&g->m[i]) && !vi_id_equal(&a->accusers[k], &a->id);
+}
+
+static void accused(struct gossip *g, const struct vi_id *via, const struct gsp_accusation *a)
+{
+    uint32_t i = gsp_find(g, &a->id);
+    struct vi_id accusers[GSP_ACCUSERS];
+    struct gossip_why why = {.reason = GOSSIP_WHY_RUMOUR, .via = *via, .at = g->now};
+    struct gsp_member *m;
+    unsigned n = 0;
+
+    if (i == GSP_SELF) {
+        accused_self(g, via, a);
+        return;
+    }
+    if (i == GSP_NONE || a->incarnation > g->m[i].word->st.incarnation) {
+        if (!a->death || i != GSP_NONE)
+            gsp_want(g, via, a->id.b);
+        return;
+    }
+    m = &g->m[i];
+    if (a->incarnation < m->word->st.incarnation || !gsp_is_up(m))
+        return;
+    for (unsigned k = 0; k < a->n; k++)
+        if (credible(g, a, k))
+            accusers[n++] = a->accusers[k];
+    if (!n)
+        return;
+    why.accuser = accusers[0];
+    if (m->state == GOSSIP_ALIVE && gsp_suspect(g, i, accusers, n, &why))
+        return;
+    for (unsigned k = 0; k < n; k++)
+        gsp_confirm(g, i, &accusers[k]);
+    if (a->death) {
+        const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations,
+                                        g->cfg.probe_interval};
+        vi_time least = m->doubt->start + gsp_suspicion_min(&s, g->norder + 1);
+
+        if (m->doubt->until > least)
+            m->doubt->until = least;
+    }
+}
+
+void gsp_items(struct gossip *g, const struct vi_id *via, struct gsp_cur *c, bool *full_of_via)
+{
+    struct gsp_read_item it;
+
+    while (gsp_get_item(c, &it)) {
+        if (it.kind == GSP_WORD || it.kind == GSP_FULL) {
+            if (it.kind == GSP_FULL && vi_id_equal(&it.st.id, via))
+                *full_of_via = true;
+            word(g, via, &it);
+        } else {
+            accused(g, via, &it.ac);
+        }
+    }
+    if (c->bad)
+        g->count.rx_malformed++;
+}
