@@ -35,7 +35,7 @@ TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/un
 NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo check check-unit check-sim check-net check-asan check-xen check-long bench fuzz lint \
+.PHONY: all demo check check-unit check-sim check-net check-asan check-asan-run fuzz lint \
         format deps install clean help need
 all: need $(BUILD)/violin
 
@@ -44,9 +44,6 @@ help:
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan'
-	@echo 'make check-xen  two real Xen hosts in QEMU'
-	@echo 'make check-long everything that takes longer'
-	@echo 'make bench      all benchmarks, or make bench-NAME'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
 	@echo 'make format     clang-format over the sources'
