@@ -39,7 +39,8 @@ def main():
             out, status = (e.stdout or b"").decode(errors="replace") + "\ntimed out\n", 124
         p, f = counts(out, status)
         total_p, total_f = total_p + p, total_f + f
-        name = os.path.basename(shlex.split(prog)[0])
+        words = shlex.split(prog)
+        name = os.path.basename(words[1] if words[0].endswith("python3") and len(words) > 1 else words[0])
         print(f"  {'ok  ' if not f else 'FAIL'} {name:34} {p:5} passed"
               f"{f', {f} FAILED' if f else ''}  {time.monotonic() - began:.1f} s", flush=True)
         if f:
