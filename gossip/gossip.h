@@ -180,7 +180,7 @@ enum gossip_effect_kind {
     GOSSIP_FX_SEND,    /* data to peer `id`, best effort; addr (if len > 0) where it may be tried */
     GOSSIP_FX_MEMBER,  /* a member changed: change, was, state, why */
     GOSSIP_FX_PERSIST, /* keep `number` (initial_incarnation) before any later effect is carried out */
-    GOSSIP_FX_RECORD,  /* a record is new or newer: gossip_record_get() */
+    GOSSIP_FX_RECORD,  /* another peer gave us a new or newer record: gossip_record_get() */
     GOSSIP_FX_GONE     /* after LEAVE: it has been said */
 };
 
