@@ -30,6 +30,7 @@ struct gsp_word {
 struct gsp_doubt {
     struct gossip_why why;
     vi_time start, until; /* SUSPECT: runs out */
+    vi_time ask;          /* others for its newest word, next */
     vi_time told;         /* when we last told it that it is doubted */
     uint32_t at;          /* in gossip.suspects, or GSP_NONE */
     unsigned n;
@@ -207,6 +208,7 @@ void gsp_on_ping_req(struct gossip *g, const struct vi_id *from, uint32_t seq,
 void gsp_on_ack(struct gossip *g, const struct vi_id *from, uint32_t seq);
 void gsp_on_nack(struct gossip *g, const struct vi_id *from, uint32_t seq);
 bool gsp_held(struct gossip *g); /* no verdicts at the moment */
+vi_time gsp_ask_gap(const struct gossip *g);
 void gsp_doubt_tick(struct gossip *g);
 vi_time gsp_doubt_deadline(const struct gossip *g);
 void gsp_lagged(struct gossip *g, vi_time lag);
@@ -218,6 +220,7 @@ void gsp_sync_tick(struct gossip *g);
 void gsp_join_tick(struct gossip *g);
 int gsp_seed_add(struct gossip *g, const struct vi_id *id, const struct gossip_addr *addr);
 void gsp_send_hash(struct gossip *g, uint32_t to);
+void gsp_ask_about(struct gossip *g, uint32_t i); /* two others: has it a newer word? */
 void gsp_on_join(struct gossip *g, const struct vi_id *from);
 void gsp_on_hash(struct gossip *g, uint32_t from, struct gsp_cur *c);
 void gsp_on_buckets(struct gossip *g, uint32_t from, struct gsp_cur *c);

@@ -202,6 +202,7 @@ int gsp_suspect(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsi
     g->m[i].doubt = d;
     g->count.suspected++;
     d->until = VI_NEVER;
+    d->ask = g->now + gsp_ask_gap(g);
     sure(g, i, accusers, n); /* the first sets the time, each other one shortens it */
     gsp_rumour(g, i);
     return 0;

@@ -46,8 +46,10 @@ void gsp_lagged(struct gossip *g, vi_time lag)
         g->probe.direct_until += lag;
         g->probe.end += lag;
     }
-    for (uint32_t k = 0; k < g->nsuspects; k++)
+    for (uint32_t k = 0; k < g->nsuspects; k++) {
         g->m[g->suspects[k]].doubt->until += lag;
+        g->m[g->suspects[k]].doubt->ask += lag;
+    }
     for (unsigned k = 0; k < GSP_RELAYS_MAX; k++) {
         g->relay[k].nack_at += lag;
         g->relay[k].until += lag;
@@ -101,6 +103,25 @@ static bool spoke(const struct gossip *g, const struct gsp_member *m)
     return m->heard > m->doubt->start && g->now - m->heard < 2 * g->cfg.probe_interval;
 }
 
+/* A refutation may have missed us: two others are asked, every half of the shortest suspicion. */
+static void ask(struct gossip *g, uint32_t i)
+{
+    struct gsp_doubt *d = g->m[i].doubt;
+
+    if (d->ask > g->now)
+        return;
+    d->ask = g->now + gsp_ask_gap(g);
+    gsp_ask_about(g, i);
+}
+
+vi_time gsp_ask_gap(const struct gossip *g)
+{
+    const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations,
+                                    g->cfg.probe_interval};
+
+    return gsp_suspicion_min(&s, g->norder + 1) / 2;
+}
+
 void gsp_doubt_tick(struct gossip *g)
 {
     bool held = gsp_held(g);
@@ -109,8 +130,10 @@ void gsp_doubt_tick(struct gossip *g)
         uint32_t i = g->suspects[k - 1];
         struct gsp_doubt *d = g->m[i].doubt;
 
-        if (d->until > g->now)
+        if (d->until > g->now) {
+            ask(g, i);
             continue;
+        }
         if (held) {
             d->until = g->now + g->cfg.timeout_max;
         } else if (spoke(g, &g->m[i])) {
@@ -126,9 +149,14 @@ vi_time gsp_doubt_deadline(const struct gossip *g)
 {
     vi_time t = VI_NEVER;
 
-    for (uint32_t k = 0; k < g->nsuspects; k++)
-        if (g->m[g->suspects[k]].doubt->until < t)
-            t = g->m[g->suspects[k]].doubt->until;
+    for (uint32_t k = 0; k < g->nsuspects; k++) {
+        const struct gsp_doubt *d = g->m[g->suspects[k]].doubt;
+
+        if (d->until < t)
+            t = d->until;
+        if (d->ask < t)
+            t = d->ask;
+    }
     return t;
 }
 

@@ -146,26 +146,27 @@ static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
         gsp_want(g, via, it->st.id.b);
 }
 
-/* Who still says what we know to be over is told, at most so often. */
+/* Who says what we know to be over is told: a member that lost its memory by its own newer word,
+ * anyone who believes a dead one alive by the accusation, at most so often. */
 static void answer_stale(struct gossip *g, const struct vi_id *via, uint32_t i,
                          const struct gsp_read_item *it)
 {
     struct gsp_member *m = &g->m[i];
+    bool itself = vi_id_equal(via, &it->st.id), behind = it->st.incarnation < m->word->st.incarnation;
     uint8_t buf[GOSSIP_DATAGRAM_MAX];
     struct gsp_out o;
 
-    if (vi_id_equal(via, &it->st.id)) {
-        gsp_tell(g, i);
-        return;
-    }
-    if (m->state != GOSSIP_DEAD || it->st.incarnation < m->word->st.incarnation)
-        return;
-    if (m->doubt && m->doubt->told && g->now - m->doubt->told < 500 * VI_MSEC)
-        return;
-    if (m->doubt)
+    if (!(itself && behind)) {
+        if (behind || m->state != GOSSIP_DEAD ||
+            (m->doubt->told && g->now - m->doubt->told < 500 * VI_MSEC))
+            return;
         m->doubt->told = g->now;
+    }
     gsp_begin(g, &o, buf, GSP_GOSSIP);
-    gsp_put_about(g, &o, i);
+    if (itself && behind)
+        gsp_put_word(&o, &m->word->st, m->word->sig);
+    else
+        gsp_put_about(g, &o, i);
     gsp_send(g, via, NULL, &o);
 }
 

@@ -135,6 +135,8 @@ void gsp_sync_tick(struct gossip *g)
     /* ± 10 %, so that those who started together don't stay together */
     g->next_sync = g->now + (vi_time)((double)g->cfg.sync_interval * (0.9 + 0.2 * vi_rng_unit(g->rng)));
     forget_left(g);
+    if (!g->norder && !g->ndead)
+        return; /* seeds are tried by gsp_join_tick() */
     if (++g->syncs % 4 == 0 || !g->norder) {
         try_the_lost(g);
     } else {
@@ -192,6 +194,16 @@ static unsigned send_list(struct gossip *g, uint32_t to, uint16_t lo, uint16_t h
     }
     send_to(g, to, &o);
     return 1;
+}
+
+void gsp_ask_about(struct gossip *g, uint32_t i)
+{
+    uint16_t part = part_of(&g->m[i]);
+    uint32_t to[2];
+    unsigned n = gsp_pick(g, gsp_id(&g->m[i]), 2, to);
+
+    for (unsigned k = 0; k < n; k++)
+        send_list(g, to[k], part, part, 1);
 }
 
 static void send_buckets(struct gossip *g, uint32_t to)

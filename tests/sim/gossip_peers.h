@@ -1,0 +1,48 @@
+/* Gossip cores as nodes of a simulated world, with what outlives their crashes, and invariants. */
+#ifndef TESTS_SIM_GOSSIP_PEERS_H
+#define TESTS_SIM_GOSSIP_PEERS_H
+
+#include "gossip/gossip.h"
+#include "tests/sim/world.h"
+
+struct peers;
+
+struct peers_config {
+    uint64_t seed;
+    unsigned n;
+    struct world_net net;
+    bool crypto; /* real Ed25519, else a keyed hash that any node can check */
+    void (*tune)(struct gossip_config *c); /* may be NULL */
+};
+
+/* Makes the world, its nodes down. Everyone's seed is node 0, and node 0's is node 1. */
+struct peers *peers_new(const struct peers_config *cfg);
+void peers_free(struct peers *p);
+struct world *peers_world(struct peers *p);
+/* NULL: down. */
+struct gossip *peers_core(struct peers *p, unsigned n);
+const struct vi_id *peers_id(const struct peers *p, unsigned n);
+unsigned peers_index(const struct peers *p, const struct vi_id *id); /* n: nobody */
+int peers_event(struct peers *p, unsigned n, const struct gossip_event *ev);
+/* Restarts lose the disk: the incarnation starts at 0 again. */
+void peers_lose_disk(struct peers *p, unsigned n);
+
+/* Does a believe b to be alive (not even suspect)? */
+bool peers_knows(struct peers *p, unsigned a, unsigned b);
+/* Do all running nodes believe exactly the running ones alive, and agree on incarnations? */
+bool peers_agreed(struct peers *p);
+/* Prints who believes what of whom, for a failure. */
+void peers_print(struct peers *p);
+
+/* What was seen happening since the start, or since it was set to zero. */
+struct peers_tally {
+    unsigned downs, wrong_downs; /* of others; wrong: it was running and not paused or muted */
+    unsigned back;               /* incarnations that went back: must stay 0 */
+    unsigned records, gone;
+    uint32_t most_effects, most_rumours;
+};
+struct peers_tally *peers_tally(struct peers *p);
+/* When n last was thought down by anyone, and by how many running nodes it is now. */
+unsigned peers_thought_down(struct peers *p, unsigned n);
+
+#endif
