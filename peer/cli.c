@@ -352,16 +352,17 @@ static void print_event(const msgpack_object *e, bool json)
     fflush(stdout);
 }
 
-static int do_events(struct cli_client *c, struct args *a)
+static uint64_t event_number_of(const msgpack_object *e)
+{
+    const msgpack_object *v = cli_get(e, "seq");
+    return v && v->type == MSGPACK_OBJECT_POSITIVE_INTEGER ? v->via.u64 : 0; /* 0: unnumbered */
+}
+
+static int print_events(struct cli_client *c, const struct args *a, uint64_t after, uint64_t limit, uint64_t *last)
 {
     struct cli_params p;
     msgpack_object r;
-    uint64_t after = 0, limit = 50;
     int err;
-    if (a->after && !whole_number(a->after, UINT64_MAX, &after))
-        return usage("--after is an event's number", a->after);
-    if (a->limit && (!whole_number(a->limit, 10000, &limit) || limit == 0))
-        return usage("--limit is a number from 1 to 10000", a->limit);
     cli_params_init(&p);
     vi_write_map(&p.w, 2);
     vi_write_str(&p.w, "after");
@@ -371,17 +372,34 @@ static int do_events(struct cli_client *c, struct args *a)
     err = cli_call(c, "events", &p, &r);
     if (err)
         return err;
-    if (a->json && !a->follow)
+    if (a->json && !a->follow) {
         cli_json(&r, true);
-    else
-        for (uint32_t i = 0; r.type == MSGPACK_OBJECT_ARRAY && i < r.via.array.size; i++)
-            print_event(&r.via.array.ptr[i], a->json);
-    if (!a->follow)
         return 0;
-    err = cli_call(c, "events.follow", NULL, &r);
-    while (!err) {
+    }
+    for (uint32_t i = 0; r.type == MSGPACK_OBJECT_ARRAY && i < r.via.array.size; i++) {
+        *last = event_number_of(&r.via.array.ptr[i]);
+        print_event(&r.via.array.ptr[i], a->json);
+    }
+    return 0;
+}
+
+static int do_events(struct cli_client *c, struct args *a)
+{
+    msgpack_object r;
+    uint64_t after = 0, limit = 50, last = 0;
+    int err;
+    if (a->after && !whole_number(a->after, UINT64_MAX, &after))
+        return usage("--after is an event's number", a->after);
+    if (a->limit && (!whole_number(a->limit, 10000, &limit) || limit == 0))
+        return usage("--limit is a number from 1 to 10000", a->limit);
+    /* Follow first, so that nothing falls between the two answers: what is notified before the list
+     * came is in the list. */
+    if (a->follow && (err = cli_call(c, "events.follow", NULL, &r)))
+        return err;
+    err = print_events(c, a, after, limit, &last);
+    while (!err && a->follow) {
         err = cli_notification(c, "event", &r);
-        if (!err)
+        if (!err && (event_number_of(&r) == 0 || event_number_of(&r) > last))
             print_event(&r, a->json);
     }
     return err;

@@ -11,6 +11,7 @@
 
 #include "peer/base/err.h"
 #include "peer/cli.h"
+#include "peer/cli_show.h"
 
 int cli_connect(struct cli_client *c, const char *path)
 {
@@ -77,6 +78,11 @@ static int send_all(int fd, const uint8_t *p, size_t len)
 static int next_message(struct cli_client *c)
 {
     size_t used, off = 0;
+    /* only now: the strings of the message before are in these bytes */
+    if (c->in_used)
+        memmove(c->in, c->in + c->in_used, c->in_len - c->in_used);
+    c->in_len -= c->in_used;
+    c->in_used = 0;
     for (;;) {
         int err = vi_wire_walk(c->in, c->in_len, 16, 2000000, &used);
         ssize_t n;
@@ -106,25 +112,14 @@ static int next_message(struct cli_client *c)
     /* what was walked is bounded by the bytes that came, so unpacking it is too */
     if (msgpack_unpack_next(&c->answer, (const char *)c->in, used, &off) != MSGPACK_UNPACK_SUCCESS)
         return lost("answered something that can't be unpacked");
-    memmove(c->in, c->in + used, c->in_len - used);
-    c->in_len -= used;
+    c->in_used = used;
     return 0;
 }
 
 static int print_error(const msgpack_object *e)
 {
-    const char *text = "refused";
-    int len = 7;
-    if (e->type == MSGPACK_OBJECT_MAP)
-        for (uint32_t i = 0; i < e->via.map.size; i++) {
-            const msgpack_object_kv *kv = &e->via.map.ptr[i];
-            if (kv->key.type == MSGPACK_OBJECT_STR && kv->key.via.str.size == 7 &&
-                !memcmp(kv->key.via.str.ptr, "message", 7) && kv->val.type == MSGPACK_OBJECT_STR) {
-                text = kv->val.via.str.ptr;
-                len = (int)kv->val.via.str.size;
-            }
-        }
-    fprintf(stderr, "violin: %.*s\n", len, text);
+    char text[1024];
+    fprintf(stderr, "violin: %s\n", cli_get_text(e, "message", text, sizeof text) ? text : "refused");
     return CLI_FAILED;
 }
 

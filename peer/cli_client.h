@@ -12,6 +12,7 @@ struct cli_client {
     int fd;
     uint8_t *in;
     size_t in_len, in_cap;
+    size_t in_used; /* of in: the last message */
     uint32_t next_id;
     msgpack_unpacked answer; /* the last message; borrowed until the next call */
     bool has_answer;

@@ -82,18 +82,51 @@ static void format_bytes(double b, char *out, size_t cap)
     snprintf(out, cap, "%.0f %s", b, units[u]);
 }
 
+/* Bytes of the UTF-8 character at s (RFC 3629), 0 if there is none. */
+static size_t utf8(const char *s, size_t n)
+{
+    static const uint32_t least[] = {0, 0, 0x80, 0x800, 0x10000};
+    const unsigned char *u = (const unsigned char *)s;
+    size_t len = u[0] < 0x80 ? 1 : u[0] >> 5 == 6 ? 2 : u[0] >> 4 == 14 ? 3 : u[0] >> 3 == 30 ? 4 : 0;
+    uint32_t c = u[0] & (0xffU >> (len + 1));
+    if (len < 2)
+        return len;
+    if (len > n)
+        return 0;
+    for (size_t i = 1; i < len; i++) {
+        if ((u[i] & 0xc0) != 0x80)
+            return 0;
+        c = c << 6 | (u[i] & 0x3f);
+    }
+    return c < least[len] || c > 0x10ffff || (c >= 0xd800 && c < 0xe000) ? 0 : len;
+}
+
+/* Names come from other hosts: nothing that a terminal would obey gets through, whole characters only. */
+static void clean_text(const char *s, size_t n, char *out, size_t cap)
+{
+    size_t at = 0;
+    while (n > 0) {
+        size_t len = utf8(s, n), take = len ? len : 1;
+        bool control = len == 0 || (unsigned char)*s < 32 || *s == 127 ||
+                       (len == 2 && *s == '\xc2' && (unsigned char)s[1] < 0xa0);
+        if (at + (control ? 1 : take) >= cap)
+            break;
+        if (control) {
+            out[at++] = '?';
+        } else {
+            memcpy(out + at, s, take);
+            at += take;
+        }
+        s += take;
+        n -= take;
+    }
+    out[at] = 0;
+}
+
 static void format_text(const msgpack_object *v, char *out, size_t cap)
 {
-    size_t n;
     switch (v->type) {
-    case MSGPACK_OBJECT_STR:
-        n = v->via.str.size < cap - 1 ? v->via.str.size : cap - 1;
-        memcpy(out, v->via.str.ptr, n);
-        out[n] = 0;
-        for (size_t i = 0; i < n; i++)
-            if ((unsigned char)out[i] < 32 || out[i] == 127)
-                out[i] = '?';
-        break;
+    case MSGPACK_OBJECT_STR: clean_text(v->via.str.ptr, v->via.str.size, out, cap); break;
     case MSGPACK_OBJECT_BOOLEAN: snprintf(out, cap, "%s", v->via.boolean ? "yes" : "no"); break;
     case MSGPACK_OBJECT_POSITIVE_INTEGER: snprintf(out, cap, "%" PRIu64, v->via.u64); break;
     case MSGPACK_OBJECT_NEGATIVE_INTEGER: snprintf(out, cap, "%" PRId64, v->via.i64); break;
@@ -133,10 +166,10 @@ char *cli_format_value(const msgpack_object *v, enum cli_format f, char *out, si
     case CLI_BYTES: format_bytes(d, out, cap); break;
     case CLI_YESNO: snprintf(out, cap, "%s", d != 0 ? "yes" : "no"); break;
     case CLI_TIME: {
-        time_t t = (time_t)d;
+        time_t t = d > -1e11 && d < 1e11 ? (time_t)d : 0;
         struct tm tm;
-        localtime_r(&t, &tm);
-        strftime(out, cap, "%H:%M:%S", &tm);
+        if (t == 0 || !localtime_r(&t, &tm) || !strftime(out, cap, "%H:%M:%S", &tm))
+            snprintf(out, cap, "-");
         break;
     }
     default: snprintf(out, cap, "%.0f", d);
@@ -212,14 +245,19 @@ void cli_list(const msgpack_object *map, const struct cli_field *fields)
 static void json_string(const char *s, size_t n)
 {
     putchar('"');
-    for (size_t i = 0; i < n; i++) {
-        unsigned char c = (unsigned char)s[i];
-        if (c == '"' || c == '\\')
+    while (n > 0) {
+        unsigned char c = (unsigned char)*s;
+        size_t len = utf8(s, n);
+        if (len == 0)
+            fputs("\\ufffd", stdout); /* JSON is UTF-8; this byte isn't */
+        else if (c == '"' || c == '\\')
             printf("\\%c", c);
         else if (c < 32 || c == 127)
             printf("\\u%04x", c);
         else
-            putchar(c);
+            fwrite(s, 1, len, stdout);
+        s += len ? len : 1;
+        n -= len ? len : 1;
     }
     putchar('"');
 }
@@ -232,7 +270,7 @@ static void json_value(const msgpack_object *v)
     case MSGPACK_OBJECT_NEGATIVE_INTEGER: printf("%" PRId64, v->via.i64); break;
     case MSGPACK_OBJECT_FLOAT32: case MSGPACK_OBJECT_FLOAT64:
         if (isfinite(v->via.f64))
-            printf("%.10g", v->via.f64);
+            printf("%.15g", v->via.f64);
         else
             fputs("null", stdout);
         break;
