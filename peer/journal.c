@@ -88,6 +88,37 @@ static void on_finished(uv_async_t *a)
     }
 }
 
+static void end_worker(struct journal *j)
+{
+    uv_mutex_lock(&j->lock);
+    j->ending = true;
+    uv_cond_signal(&j->wake);
+    uv_mutex_unlock(&j->lock);
+    uv_thread_join(&j->thread);
+}
+
+/* The lock, the thread that waits at it, and how it calls back. */
+static int start_worker(struct journal *j, uv_loop_t *loop)
+{
+    if (uv_mutex_init(&j->lock))
+        return VI_ENOMEM;
+    if (uv_cond_init(&j->wake))
+        goto no_cond;
+    if (uv_thread_create(&j->thread, worker, j))
+        goto no_thread;
+    if (uv_async_init(loop, &j->async, on_finished))
+        goto no_async;
+    j->async.data = j;
+    return 0;
+no_async:
+    end_worker(j);
+no_thread:
+    uv_cond_destroy(&j->wake);
+no_cond:
+    uv_mutex_destroy(&j->lock);
+    return VI_ENOMEM;
+}
+
 struct journal *journal_open(uv_loop_t *loop, const char *dir, journal_done *done, void *arg,
                              char *why, size_t cap)
 {
@@ -105,12 +136,12 @@ struct journal *journal_open(uv_loop_t *loop, const char *dir, journal_done *don
     j->arg = arg;
     STAILQ_INIT(&j->todo);
     STAILQ_INIT(&j->finished);
-    uv_mutex_init(&j->lock);
-    uv_cond_init(&j->wake);
-    uv_async_init(loop, &j->async, on_finished);
-    j->async.data = j;
-    if (uv_thread_create(&j->thread, worker, j) < 0)
-        abort(); /* at start, with nothing to lose */
+    if (start_worker(j, loop)) {
+        snprintf(why, cap, "no memory, or no thread, for the journal's writer");
+        store_close(j->store);
+        free(j);
+        return NULL;
+    }
     return j;
 }
 
@@ -132,11 +163,7 @@ void journal_close(struct journal *j)
 {
     if (!j)
         return;
-    uv_mutex_lock(&j->lock);
-    j->ending = true;
-    uv_cond_signal(&j->wake);
-    uv_mutex_unlock(&j->lock);
-    uv_thread_join(&j->thread);
+    end_worker(j);
     free_jobs(&j->todo);
     free_jobs(&j->finished);
     uv_mutex_destroy(&j->lock);
