@@ -44,6 +44,7 @@ help:
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan'
+	@echo 'make bench      all benchmarks, or make bench-NAME (idle)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
 	@echo 'make format     clang-format over the sources'
@@ -116,6 +117,13 @@ check-asan-run: $(UNIT) $(SIMS)
 .PHONY: faults
 faults: need
 	$(Q)$(MAKE) BUILD=$(BUILD)/faults FAULTS=1 all
+
+# ---- benchmarks: each prints a table and writes build/bench/NAME.json -----------------------------
+BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
+.PHONY: bench $(BENCHES)
+bench: $(BENCHES)
+$(BENCHES): bench-%: need $(BUILD)/violin
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench_$*.py
 
 # ---- fuzzing -----------------------------------------------------------------------------------
 SECONDS_EACH = $(or $(SECONDS),30)
