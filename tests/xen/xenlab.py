@@ -1,0 +1,171 @@
+"""xenlab.py: real Xen hosts, each a QEMU process under emulation, joined by a small switch.
+
+Commands run in dom0 over a forwarded loopback port; files go in and out by a shared folder (/mnt there).
+Times mean nothing here; bounds are generous and compare with `xl migrate` in the same run."""
+import atexit, json, os, re, select, signal, socket, subprocess, sys, threading, time
+
+from images import Images
+
+MEM, DOM0_MEM = 900, 384
+
+
+class Switch(threading.Thread):
+    """A learning Ethernet switch over QEMU's dgram sockets; ports are registered beforehand, so that a
+    host that hasn't sent yet gets its frames."""
+
+    def __init__(self, folder):
+        super().__init__(daemon=True)
+        self.path = os.path.join(folder, "switch.sock")
+        if os.path.exists(self.path):
+            os.unlink(self.path)
+        self.s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.s.bind(self.path)
+        self.s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        self.ports, self.macs, self.cut = {}, {}, set()
+
+    def run(self):
+        while True:
+            try:
+                frame, source = self.s.recvfrom(70000)
+            except OSError:
+                return
+            if source in self.cut:
+                continue
+            self.macs[frame[6:12]] = source
+            to = self.macs.get(frame[:6]) if not frame[0] & 1 else None
+            for port in [to] if to else list(self.ports):
+                if port != source and port not in self.cut:
+                    try:
+                        self.s.sendto(frame, socket.MSG_DONTWAIT, port)
+                    except OSError:
+                        pass  # full, or not there yet: lost, as on a wire
+
+
+class XenHost:
+    def __init__(self, lab, n):
+        self.lab, self.n, self.name = lab, n, f"host{n}"
+        self.ip = f"192.168.77.{n}"
+        self.port = lab.base_port + n
+        self.net = lab.images.path("run", f"{self.name}.net")
+        self.console = lab.images.path("run", f"{self.name}.console")
+        self.proc = None
+
+    def boot(self):
+        for f in (self.net, self.console):
+            if os.path.exists(f):
+                os.unlink(f)
+        im = self.lab.images
+        self.lab.switch.ports[self.net] = True
+        xen = (f"console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_mem={DOM0_MEM}M,max:{DOM0_MEM}M "
+               "dom0_max_vcpus=1 spec-ctrl=no xpti=no pcid=no ucode=no watchdog=0")
+        linux = (f"{im.path('vmlinux')} console=hvc0 quiet mitigations=off apparmor=0 audit=0 random.trust_cpu=1 "
+                 f"lab.name={self.name} lab.addr={self.ip}/24,{im.path('dom0.cpio')}")
+        self.proc = subprocess.Popen(
+            ["qemu-system-x86_64", "-name", f"violin-{self.name}", "-accel", "tcg,thread=multi,tb-size=192", "-cpu", "qemu64,+npt",
+             "-smp", "1", "-m", str(MEM), "-nodefaults", "-display", "none", "-no-reboot", "-serial", f"file:{self.console}",
+             "-kernel", im.path("xen.elf"), "-append", xen, "-initrd", linux,
+             "-netdev", f"user,id=m,restrict=on,hostfwd=tcp:127.0.0.1:{self.port}-:22",
+             "-device", f"virtio-net-pci,netdev=m,mac=52:54:00:00:01:{self.n:02x},romfile=",
+             "-netdev", f"dgram,id=d,local.type=unix,local.path={self.net},remote.type=unix,remote.path={self.lab.switch.path}",
+             "-device", f"virtio-net-pci,netdev=d,mac=52:54:00:00:02:{self.n:02x},romfile=",
+             "-virtfs", f"local,path={im.share},mount_tag=share,security_model=none,multidevs=remap",
+             "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"],
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(im.path("run", f"{self.name}.err"), "wb"),
+            start_new_session=True)
+
+    def wait_ready(self, seconds=300):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if os.path.exists(self.console) and "DOM0-READY" in open(self.console, errors="replace").read():
+                return
+            if self.proc.poll() is not None:
+                break
+            time.sleep(0.2)
+        raise RuntimeError(f"{self.name} did not boot:\n" + open(self.console, errors="replace").read()[-2000:])
+
+    def sh(self, script, timeout=300, check=True):
+        """Runs a script in dom0; its output. Raises on a non-zero status."""
+        end = time.monotonic() + 60
+        while True:
+            try:
+                s = socket.create_connection(("127.0.0.1", self.port), timeout=timeout)
+                s.sendall(b"echo __HELLO\n")
+                hello = b""
+                while not hello.endswith(b"__HELLO\n"):
+                    d = s.recv(1)
+                    if not d:
+                        raise ConnectionResetError
+                    hello += d
+                break
+            except (ConnectionError, BrokenPipeError):
+                if time.monotonic() > end:
+                    raise
+                time.sleep(0.3)
+        s.sendall(b"export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root\n(\n" + script.encode() +
+                  b"\n) </dev/null\nr=$?; echo; echo __RC=$r; exit\n")
+        out = b""
+        while not re.search(rb"\n__RC=(\d+)\n", out):
+            d = s.recv(65536)
+            if not d:
+                break
+            out += d
+        s.close()
+        m = re.search(rb"\n?\n__RC=(\d+)\n", out)
+        text = (out[:m.start()] if m else out).decode(errors="replace")
+        if check and (not m or int(m.group(1))):
+            raise RuntimeError(f"{self.name}: {script.strip()[:200]}: {m.group(1).decode() if m else 'cut off'}: {text[-1500:]}")
+        return text
+
+    def violin(self, args, check=True, timeout=600):
+        return self.sh(f"violin {args}", timeout=timeout, check=check)
+
+    def json(self, args):
+        return json.loads(self.violin(args + " --json"))
+
+    def configure(self, **settings):
+        lines = {"advertise": f"{self.ip}:7411", "mode": "auto", "memory-reserve": 16, "dom0-cpu": 0, "evaluation-period": 5,
+                 "report-stale": 60, "memory-floor": 64, "log-level": "info", **settings}
+        text = "".join(f"{k.replace('_', '-')} = {json.dumps(v)}\n" for k, v in lines.items()) + 'image-dirs = {"/mnt/images"}\n'
+        self.sh(f"cat > /etc/violin/violin.conf <<'X'\n{text}X\nviolin config check")
+
+    def start(self, env=""):
+        self.sh(f"{env} setsid violin peer </dev/null >>/var/log/violin.log 2>&1 & "
+                "for i in $(seq 600); do violin status >/dev/null 2>&1 && exit 0; sleep 0.2; done; cat /var/log/violin.log; exit 1")
+
+    def create(self, name, bridge, mac, memory, maxmem, words):
+        cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "/mnt/images/vmlinuz"\nramdisk = "/mnt/images/domu.cpio"\n'
+               f'extra = "console=hvc0 quiet {words}"\nmemory = {memory}\nmaxmem = {maxmem}\nvcpus = 1\n'
+               f'vif = [ "mac={mac},bridge={bridge}" ]\n')
+        self.sh(f"cat > /root/{name}.cfg <<'X'\n{cfg}X\nxl create -q /root/{name}.cfg")
+
+    def guest_log(self, name):
+        return self.sh(f"cat /var/log/xen/console/guest-{name}*.log 2>/dev/null", check=False)
+
+    def kill(self):
+        if self.proc and self.proc.poll() is None:
+            os.killpg(self.proc.pid, signal.SIGKILL)
+            self.proc.wait()
+
+
+class XenLab:
+    def __init__(self, program, hosts=2):
+        self.images = Images(program)
+        self.images.build()
+        self.base_port = 23000 + os.getpid() % 3000 * 10
+        self.switch = Switch(self.images.path("run"))
+        self.switch.start()
+        self.hosts = [XenHost(self, n) for n in range(1, hosts + 1)]
+        atexit.register(self.close)
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sig, lambda *_: sys.exit(130))
+
+    def boot(self):
+        for h in self.hosts:
+            h.boot()
+        for h in self.hosts:
+            h.wait_ready()
+
+    def close(self):
+        for h in self.hosts:
+            h.kill()
+        self.switch.s.close()
