@@ -20,7 +20,8 @@
 
 #include "peer/base/err.h"
 
-#define READ_BYTES 65536
+#define READ_BYTES  65536
+#define WRITE_BYTES (256U << 10) /* in one write; the next waits for it */
 #define KEEP       (1U << 20) /* plaintext waiting for the descriptor, before reading stops */
 
 struct bulk {
@@ -113,15 +114,13 @@ static void maybe_finished(struct bulk *b)
 
 struct out {
     uv_write_t req;
-    size_t len;
+    uint8_t bytes[]; /* a copy: the stream moves its own buffer when more is sealed */
 };
 
 static void on_written(uv_write_t *req, int status)
 {
     struct bulk *b = req->handle->data;
-    struct out *o = (struct out *)req;
-    size_t len = o->len;
-    free(o);
+    free(req);
     b->writing = false;
     if (b->finished)
         return;
@@ -129,7 +128,6 @@ static void on_written(uv_write_t *req, int status)
         finish(b, VI_EIO, uv_strerror(status));
         return;
     }
-    stream_sent(b->stream, len);
     b->moved = vi_clock_boottime();
     flush(b);
     maybe_finished(b);
@@ -145,15 +143,16 @@ static void flush(struct bulk *b)
     set_poll(b);
     if (!p || !len || b->writing || b->finished || !b->connected)
         return;
-    if (len > 1U << 20)
-        len = 1U << 20;
-    o = calloc(1, sizeof *o);
+    if (len > WRITE_BYTES)
+        len = WRITE_BYTES;
+    o = malloc(sizeof *o + len);
     if (!o) {
         finish(b, VI_ENOMEM, "out of memory");
         return;
     }
-    o->len = len;
-    buf = uv_buf_init((char *)(uintptr_t)p, (unsigned)len);
+    memcpy(o->bytes, p, len);
+    stream_sent(b->stream, len);
+    buf = uv_buf_init((char *)o->bytes, (unsigned)len);
     b->writing = true;
     err = uv_write(&o->req, (uv_stream_t *)&b->tcp, &buf, 1, on_written);
     if (err < 0) {
