@@ -22,9 +22,11 @@ static void tell(struct lx *lx, enum hv_event_kind kind, const struct lx_dom *do
         lx->base.on_event(lx->base.event_arg, &ev);
 }
 
-static void note_change(struct lx *lx, struct lx_dom *dom, const struct lx_dom *now, bool quiet)
+static void note_change(struct lx *lx, struct lx_dom *dom, struct lx_dom *now, bool quiet)
 {
     bool state = dom->state != now->state || dom->reason != now->reason;
+    if (!now->name[0]) /* gone from xenstore while it is being destroyed */
+        memcpy(now->name, dom->name, sizeof now->name);
     bool other = dom->mark != now->mark || strcmp(dom->name, now->name) != 0;
 
     dom->seen = true;

@@ -112,6 +112,36 @@ void lx_own_name(const char *name, char *out, size_t cap)
         out[n - suffix] = '\0';
 }
 
+/* A domain that is still being built, by `xl create` or by us, has no configuration yet; asking libxl for
+ * it then would log an error a second. */
+static bool has_configuration(struct lx *lx, uint32_t domid)
+{
+    uint8_t *data = NULL;
+    int len = 0;
+    bool has = libxl_userdata_retrieve(lx->ctx, domid, "libxl-json", &data, &len) == 0 && data && len > 0;
+
+    free(data);
+    return has;
+}
+
+/* The target as libxl keeps it in xenstore, by xl's clients too; 0 while the domain is being built. */
+static uint64_t memory_target(struct lx *lx, uint32_t domid)
+{
+    char path[64], *text, *end;
+    unsigned len = 0;
+    unsigned long long kb = 0;
+
+    snprintf(path, sizeof path, "/local/domain/%u/memory/target", domid);
+    text = xs_read(lx->xs, XBT_NULL, path, &len);
+    if (text) {
+        kb = strtoull(text, &end, 10);
+        if (*end)
+            kb = 0;
+    }
+    free(text);
+    return kb;
+}
+
 struct lx_static *lx_static_of(struct lx *lx, struct lx_dom *dom)
 {
     vi_time now = vi_clock_boottime();
@@ -120,7 +150,8 @@ struct lx_static *lx_static_of(struct lx *lx, struct lx_dom *dom)
     if (dom->st.read_at && now - dom->st.read_at < LX_STATIC_AGE)
         return &dom->st;
     libxl_domain_config_init(&c);
-    if (libxl_retrieve_domain_configuration(lx->ctx, dom->domid, &c, NULL) == 0) {
+    if (has_configuration(lx, dom->domid) &&
+        libxl_retrieve_domain_configuration(lx->ctx, dom->domid, &c, NULL) == 0) {
         lx_static_read(lx, dom, &c, &dom->st);
         dom->st.read_at = now;
     } else if (!dom->st.read_at) {
@@ -252,7 +283,8 @@ static bool list_one(struct lx *lx, const libxl_dominfo *info, struct hv_guest *
     g->cpu_time_ns = info->cpu_time;
     g->current_kb = info->current_memkb;
     g->max_kb = st->max_kb ? st->max_kb : info->max_memkb;
-    if (libxl_get_memory_target(lx->ctx, info->domid, &g->target_kb))
+    g->target_kb = memory_target(lx, info->domid);
+    if (!g->target_kb)
         g->target_kb = g->current_kb;
     read_sched(lx, info->domid, g);
     g->n_vifs = st->n_vifs;
