@@ -411,17 +411,30 @@ static const struct cli_field handover_fields[] = {
     {"since_s", "SINCE", CLI_SECONDS}, {"bytes", "SENT", CLI_BYTES}, {"undecided", "UNDECIDED", CLI_YESNO},
     {"why", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 
-static void progress_line(const msgpack_object *h, bool tty, char *last, size_t cap)
+/* On a terminal one line that changes; else one line a state. */
+static void progress_line(const msgpack_object *h, double seconds, bool tty, char *last, size_t cap)
 {
-    char state[48], bytes[32], line[128];
+    char state[48], sent[32], memory[32], line[160];
+    const msgpack_object *bytes = cli_get(h, "bytes");
+    int n;
     cli_get_text(h, "state", state, sizeof state);
-    cli_format_value(cli_get(h, "bytes"), CLI_BYTES, bytes, sizeof bytes);
-    snprintf(line, sizeof line, "%-12s %s sent, %.0f s", state, bytes, cli_get_number(h, "since_s", 0));
+    n = snprintf(line, sizeof line, "%6.1f s  %-12s", seconds, state);
+    if (bytes)
+        snprintf(line + n, sizeof line - (size_t)n, " %s sent, the guest has %s",
+                 cli_format_value(bytes, CLI_BYTES, sent, sizeof sent),
+                 cli_format_value(cli_get(h, "memory_mib"), CLI_MIB, memory, sizeof memory));
     if (tty)
-        fprintf(stderr, "\r%-60s", line);
+        fprintf(stderr, "\r%-70s", line);
     else if (strcmp(last, state))
         fprintf(stderr, "%s\n", line);
     snprintf(last, cap, "%s", state);
+}
+
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + (double)t.tv_nsec / 1e9;
 }
 
 /* Follows one handover until it is over. */
@@ -430,6 +443,7 @@ static int watch(struct cli_client *c, const struct args *a, const char *id)
     struct cli_params p;
     char last[48] = "", state[48], why[256];
     bool tty = isatty(2);
+    double start = seconds_now();
     for (;;) {
         struct timespec t = {.tv_nsec = 200 * 1000 * 1000};
         msgpack_object h;
@@ -440,7 +454,7 @@ static int watch(struct cli_client *c, const struct args *a, const char *id)
             return err;
         cli_get_text(&h, "state", state, sizeof state);
         if (!a->json)
-            progress_line(&h, tty, last, sizeof last);
+            progress_line(&h, seconds_now() - start, tty, last, sizeof last);
         if (!strcmp(state, "done") || !strcmp(state, "aborted") || !strcmp(state, "refused") ||
             !strcmp(state, "lost") || cli_get_number(&h, "undecided", 0) > 0) {
             if (tty && !a->json)

@@ -75,10 +75,22 @@ static void on_fault(void *arg, const char *name)
         fclose(f);
     if (!strcmp(colon + 1, "kill"))
         raise(SIGKILL);
+    if (!strcmp(colon + 1, "stop")) /* as it is; a test then takes the host's power away */
+        raise(SIGSTOP);
 #else
     (void)arg;
     (void)name;
 #endif
+}
+
+uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct transit *t = &d->transits[i];
+        if (t->used && vi_id_equal(&t->id, id))
+            return t->bulk ? bulk_bytes(t->bulk) : t->bytes;
+    }
+    return 0;
 }
 
 /* ---- journal ---- */

@@ -146,7 +146,8 @@ static void write_one(struct daemon *d, struct vi_writer *w, const struct handov
     bool source = v->role == HANDOVER_SOURCE;
     char id[VI_ID_TEXT], uuid[VI_UUID_TEXT];
     const char *peer = daemon_member_name(d, &v->peer);
-    vi_write_map(w, v->why[0] ? 10 : 9);
+    uint64_t bytes = daemon_handover_bytes(d, &v->id);
+    vi_write_map(w, 10U + (bytes > 0) + (v->why[0] != '\0'));
     put_text(w, "id", vi_id_format(&v->id, id));
     put_text(w, "guest", v->guest->name);
     put_text(w, "uuid", vi_uuid_format(&v->guest->uuid, uuid));
@@ -155,7 +156,10 @@ static void write_one(struct daemon *d, struct vi_writer *w, const struct handov
     put_text(w, "to", source ? peer : d->me.cert.host);
     put_text(w, "state", handover_state_text(v->state));
     put_number(w, "since_s", (double)(daemon_now() - v->since) / 1e6);
+    put_number(w, "memory_mib", (double)v->guest->kb / 1024);
     put_bool(w, "undecided", v->undecided);
+    if (bytes)
+        put_uint(w, "bytes", bytes);
     if (v->why[0])
         put_text(w, "why", v->why);
 }

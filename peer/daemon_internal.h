@@ -244,6 +244,8 @@ void daemon_handover_event(struct daemon *d, const struct hv_event *ev);
 void daemon_handover_guests(struct daemon *d);     /* d->guests is new */
 void daemon_handover_hypervisor(struct daemon *d); /* d->host is known for the first time */
 void daemon_journal_done(void *arg, uint64_t handle, int err, const char *text);
+/* Bytes of a handover's stream that went over the network so far; 0 where there is none yet. */
+uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id);
 void daemon_handover_counts(struct daemon *d, struct vi_writer *w); /* status: field `handovers` */
 void daemon_do_handover_list(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_handover_show(void *arg, struct rpc_call *call, struct vi_reader *params);

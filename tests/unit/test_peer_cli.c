@@ -309,10 +309,11 @@ static void moving(const char *method, uint64_t id, struct vi_writer *w)
         text(w, "handover", "0123");
         return;
     }
-    vi_write_map(w, 3);
+    vi_write_map(w, 4);
     text(w, "state", states[shown < 2 ? shown : 2]);
     shown++;
     number(w, "bytes", 20971520);
+    number(w, "memory_mib", 96);
     number(w, "since_s", 2);
 }
 
@@ -489,7 +490,7 @@ static void test_migrate(void **unused)
     assert_int_equal(run("migrate g south", moving), CLI_OK);
     assert_string_equal(asked, "migrate {guest g host south}\nhandover.show {id 0123}\nhandover.show {id 0123}\n"
                                "handover.show {id 0123}\n");
-    says(err, "streaming    20 MiB sent, 2 s\n");
+    says(err, "streaming     20 MiB sent, the guest has 96 MiB\n");
     assert_int_equal(run("migrate g --json", moving), CLI_OK);
     says(out, "\"state\":\"done\"");
     assert_int_equal(run("migrate g", failing), CLI_FAILED);
