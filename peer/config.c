@@ -59,6 +59,7 @@ static const struct key keys[] = {
     K_REAL("range-high", range_high, 0.75, 0.10, 0.99, NULL, "above this is too much"),
     K_WHOLE("memory-floor", memory_floor, 64, 16, 1048576, "MiB", "no guest is shrunk below this"),
     K_WHOLE("shrink-window", shrink_window, 600, 10, 86400, "s", "a guest is shrunk to the peak of this time"),
+    K_WHOLE("settle-time", settle_time, 60, 0, 86400, "s", "a guest that was started isn't moved for this long"),
     K_WHOLE("cooldown", cooldown, 300, 0, 86400, "s", "after a move the guest stays at least this long"),
     K_WHOLE("no-return", no_return, 1800, 0, 604800, "s", "and doesn't go back where it was for this long"),
     K_WHOLE("moves-per-hour", moves_per_hour, 12, 0, 10000, NULL, "of the guests of one environment, at most"),

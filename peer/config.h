@@ -38,7 +38,7 @@ struct config {
     long evaluations_needed, evaluations_of;
     double range_low, range_high;
     long memory_floor;     /* MiB */
-    long shrink_window, cooldown, no_return; /* s */
+    long shrink_window, settle_time, cooldown, no_return; /* s */
     long moves_per_hour, arrivals_max;
     long payoff_horizon;   /* s */
     long report_stale;     /* s */

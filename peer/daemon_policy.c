@@ -26,6 +26,7 @@ int daemon_policy_open(struct daemon *d, char *why, size_t cap)
     p.reserve_kb = (uint64_t)c->memory_reserve * 1024;
     p.dom0_pct = (double)c->dom0_cpu;
     p.shrink_window = c->shrink_window * VI_SEC;
+    p.settle = c->settle_time * VI_SEC;
     p.cooldown = c->cooldown * VI_SEC;
     p.no_return = c->no_return * VI_SEC;
     p.horizon = c->payoff_horizon * VI_SEC;

@@ -12,7 +12,7 @@ const char *const handover_fault_points[] = {
     "handover.streaming.journalled", "handover.suspended.journalled", "handover.go.journalled",
     "handover.aborted.journalled", "handover.done.journalled", "handover.receiving.journalled",
     "handover.restored.journalled", "handover.owned.journalled", "handover.running.journalled",
-    "handover.dest-aborted.journalled", "handover.offer.sent", "handover.refuse.sent", "handover.reserve.sent",
+    "handover.dest-aborted.journalled", "handover.stream.arriving", "handover.offer.sent", "handover.refuse.sent", "handover.reserve.sent",
     "handover.accept.sent", "handover.ready.sent", "handover.renew.sent", "handover.restored.sent",
     "handover.go.sent", "handover.running.sent", "handover.done.sent", "handover.abort.sent",
     "handover.aborted.sent", "handover.ask.sent", "handover.unknown.sent", NULL};
@@ -397,6 +397,7 @@ static int on_handover(struct handovers *s, vi_time now, struct handover *h, con
         if (h->state == HD_READY) {
             ho_state(s, now, h, HD_RESTORING, NULL);
             ho_hv(s, h, HANDOVER_OP_RESTORE);
+            ho_fault(s, "handover.stream.arriving");
         }
         break;
     case HANDOVER_EV_STREAM:

@@ -25,6 +25,8 @@ struct guest_state {
     double used_pct, demand_pct, entitlement;
     uint64_t used_kb;
     bool report_good; /* fresh and plausible */
+    vi_time seen_at;    /* first */
+    vi_time resized_at; /* when its memory was last seen to change */
     /* k of n: bit 0 is the latest evaluation */
     uint32_t mem_above, mem_below, cpu_above, cpu_below;
     uint64_t peak[PEAKS];

@@ -44,18 +44,24 @@ static void remember_peak(const struct policy *p, struct guest_state *g, vi_time
         g->peak[0] = g->used_kb;
 }
 
+#define RESIZED_KB 1024 /* less is the balloon driver's own rounding */
+
+/* A report from before the balloon's last change speaks of the memory that there was then: it would
+ * have a guest that was just given more look fuller than ever. */
+static bool report_is_of_this_size(const struct guest_state *g)
+{
+    return g->resized_at == VI_NEVER || g->report_at > g->resized_at;
+}
+
 static void measure_memory(const struct policy *p, struct guest_state *g, vi_time now)
 {
     const struct policy_guest *in = &g->in;
-    uint64_t had;
     double u;
     g->mem_above <<= 1;
     g->mem_below <<= 1;
-    if (!g->report_good)
+    if (!g->report_good || !report_is_of_this_size(g))
         return; /* absent, stale or absurd: never a reason to shrink or to grow */
-    /* a report from before the balloon's last change speaks of the memory that there was then */
-    had = in->total_kb + in->total_kb / 8 + 32768 < in->current_kb ? in->total_kb : in->current_kb;
-    g->used_kb = had > in->available_kb ? had - in->available_kb : 0;
+    g->used_kb = in->current_kb > in->available_kb ? in->current_kb - in->available_kb : 0;
     g->used_kb += in->swap_kb;
     remember_peak(p, g, now);
     u = in->current_kb ? (double)g->used_kb / (double)in->current_kb : 0;
@@ -83,10 +89,16 @@ void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const 
         memset(g, 0, sizeof *g);
         g->used = true;
         g->report_at = VI_NEVER;
-        g->grown_at = now;
+        g->resized_at = VI_NEVER;
+        g->grown_at = g->seen_at = now;
         g->entitlement = 0;
-    } else if (in->running)
-        measure_cpu(g, now, in);
+    } else {
+        uint64_t was = g->in.current_kb, is = in->current_kb;
+        if ((is > was ? is - was : was - is) > RESIZED_KB)
+            g->resized_at = now;
+        if (in->running)
+            measure_cpu(g, now, in);
+    }
     g->seen = true;
     g->in = *in;
     g->has_steal = in->report;

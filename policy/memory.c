@@ -22,6 +22,16 @@ static uint64_t peak_of(const struct guest_state *g)
     return m;
 }
 
+/* How many evaluations ago the first of those that count was out of range, this one included. */
+static double evaluations_since(const struct policy *p, uint32_t bits)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < p->cfg.of; i++)
+        if (bits >> i & 1U)
+            n = i + 1;
+    return n;
+}
+
 static void set_target(struct policy *p, vi_time now, struct guest_state *g, uint64_t kb,
                        enum policy_decision_kind kind)
 {
@@ -37,6 +47,7 @@ static void set_target(struct policy *p, vi_time now, struct guest_state *g, uin
         policy_number(d, "peak_mib", MIB(peak_of(g)));
         policy_number(d, "utilisation", u);
         policy_number(d, "maximum_mib", MIB(g->in.max_kb));
+        policy_number(d, "evaluations", evaluations_since(p, kind == POLICY_GROW ? g->mem_above : g->mem_below));
         policy_say(p, d);
     }
     if (!p->cfg.automatic)

@@ -59,6 +59,8 @@ static const char *stays(struct policy *p, vi_time now, const struct guest_state
         return "it was not measured yet";
     if ((g->moved_at && now - g->moved_at < p->cfg.cooldown) || (g->came_at && now - g->came_at < p->cfg.cooldown))
         return "it was moved a short while ago";
+    if (now - g->seen_at < p->cfg.settle)
+        return "it was started a short while ago";
     if (now < g->back_off_until)
         return "an offer failed a short while ago";
     if (moves_last_hour(p, now, &g->in.env) >= p->cfg.moves_per_hour)

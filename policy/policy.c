@@ -24,6 +24,7 @@ void policy_config_init(struct policy_config *c)
     c->reserve_kb = 128 * 1024;
     c->dom0_pct = 25;
     c->shrink_window = 10 * VI_MIN;
+    c->settle = VI_MIN;
     c->cooldown = 5 * VI_MIN;
     c->no_return = 30 * VI_MIN;
     c->horizon = 10 * VI_MIN;

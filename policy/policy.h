@@ -29,6 +29,7 @@ struct policy_config {
     unsigned needed, of; /* evaluations out of range: needed of the latest `of` (≤ 20) */
     uint64_t floor_kb, reserve_kb;
     double dom0_pct;
+    vi_time settle; /* a guest that appeared isn't moved for this long: booting isn't its load */
     vi_time shrink_window, cooldown, no_return, horizon, report_stale;
     unsigned moves_per_hour, arrivals_max;
     double bandwidth_kbps; /* KiB per second that a move is expected to make */

@@ -102,7 +102,7 @@ class Demo:
     def set_up(self):
         self.say("four hosts, each a network namespace with the real program in it", 1)
         self.lab = Lab(hosts=4, cpus=1, memory=2048, settings={
-            "mode": "auto", "evaluation-period": 1, "shrink-window": 3600, "log-level": "info"})
+            "mode": "auto", "evaluation-period": 1, "shrink-window": 3600, "settle-time": 0, "log-level": "info"})
         lab = self.lab
         lab.form("demo")
         self.say("they know each other: " + ", ".join(m["name"] for m in lab.hosts[0].json("members")))
