@@ -490,7 +490,7 @@ static void test_migrate(void **unused)
     assert_int_equal(run("migrate g south", moving), CLI_OK);
     assert_string_equal(asked, "migrate {guest g host south}\nhandover.show {id 0123}\nhandover.show {id 0123}\n"
                                "handover.show {id 0123}\n");
-    says(err, "streaming     20 MiB sent, the guest has 96 MiB\n");
+    says(err, "streaming    20 MiB sent, the guest has 96 MiB\n");
     assert_int_equal(run("migrate g --json", moving), CLI_OK);
     says(out, "\"state\":\"done\"");
     assert_int_equal(run("migrate g", failing), CLI_FAILED);

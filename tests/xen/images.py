@@ -6,27 +6,28 @@ was made is kept; it is made anew when this file or the program changes."""
 import gzip, lzma, os, re, shutil, struct, subprocess, sys
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+TALK = os.path.join(ROOT, "tests", "xen", "talk.c")
 XV = "4.17"
 PACKAGES = """busybox-static kmod libkmod2 libext2fs2 libfdt1 liblzma5 libnl-3-200 libnl-route-3-200 libssl3 libuuid1
 libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 libxenhypfs1 libxenmisc4.17 libxenstore4
 libxentoolcore1 libxentoollog1 libyajl2 libzstd1 socat zlib1g xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common
 xenstore-utils""".split()
 DOM0_MODULES = """xen-netback xen-blkback xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs bridge tun veth virtio_net
-virtio_pci 9p 9pnet_virtio""".split()
+virtio_pci virtio_blk ext4 9p 9pnet_virtio""".split()
 
 DOMU_INIT = r"""#!/bin/sh
-# words of the command line: ip4=10.0.0.5/24  burn=1 (a busy loop)  use=MiB (memory held)  serve=PORT  talk=IP:PORT
+# Words of the command line: ip4=10.0.0.5/24  burn=1 (a busy loop)  serve=PORT  talk=IP:PORT.
+# Lines typed at the console are run.
 export PATH=/bin
-mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs -o size=90% tmpfs /tmp
+mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs -o size=4g tmpfs /tmp
 mkdir -p /proc/xen; mount -t xenfs xenfs /proc/xen 2>/dev/null
 [ -e /sys/bus/xen/drivers/vif ] || modprobe xen-netfront 2>/dev/null
-for w in $(cat /proc/cmdline); do case $w in ip4=*) IP=${w#ip4=};; burn=1) BURN=1;; use=*) USE=${w#use=};; talk=*) TALK=${w#talk=};; serve=*) SERVE=${w#serve=};; esac; done
+for w in $(cat /proc/cmdline); do case $w in ip4=*) IP=${w#ip4=};; burn=1) BURN=1;; talk=*) TALK=${w#talk=};; serve=*) SERVE=${w#serve=};; esac; done
 ip link set lo up
 if [ -n "$IP" ]; then i=0; while [ ! -e /sys/class/net/eth0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; ip addr add $IP dev eth0; ip link set eth0 up; fi
 sh /bin/violin-report 3 >/dev/hvc0 2>&1 &
-[ -n "$USE" ] && dd if=/dev/zero of=/tmp/held bs=1048576 count=$USE 2>/dev/null
-[ -n "$SERVE" ] && (while :; do nc -l -p $SERVE -e cat; done) &
-if [ -n "$TALK" ]; then (sleep 2; n=0; while :; do echo "say $n $(cut -d' ' -f1 /proc/uptime)"; n=$((n+1)); usleep 100000; done | nc ${TALK%:*} ${TALK#*:} | while read -r l; do echo "back ${l#say }"; done; echo TALK-BROKEN) > /dev/hvc0 2>&1 & fi
+[ -n "$SERVE" ] && talk serve $SERVE >/dev/hvc0 2>&1 &
+[ -n "$TALK" ] && talk to ${TALK%:*} ${TALK#*:} >/dev/hvc0 2>&1 &
 echo "DOMU-UP $(cat /proc/uptime)"
 [ -n "$BURN" ] && (while :; do :; done) &
 while read -r line; do sh -c "$line"; done < /dev/hvc0
@@ -39,9 +40,11 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev;
 for w in $(cat /proc/cmdline); do case $w in lab.name=*) NAME=${w#*=};; lab.addr=*) ADDR=${w#*=};; esac; done
 hostname $NAME
 mkdir -p /run/xen /run/xenstored
-for m in virtio_pci virtio_net 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback bridge tun; do modprobe $m || echo "modprobe $m failed"; done
+for m in virtio_pci virtio_net virtio_blk ext4 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback bridge tun; do modprobe $m || echo "modprobe $m failed"; done
 mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 mount -t xenfs xenfs /proc/xen
+mount -t ext4 /dev/vda /var/lib || echo "no disk"
+mkdir -p /var/lib/xen/dump /var/lib/xenstored
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /mnt
 ip link set lo up
 ip addr add 10.0.2.15/24 dev eth0; ip link set eth0 up
@@ -191,12 +194,13 @@ class Images:
         self.busybox(root)
         self.copy_modules(root, ["xen-netfront"])
         shutil.copy(os.path.join(ROOT, "deploy/guest/violin-report"), root + "/bin/violin-report")
+        sh("gcc", "-std=c11", "-D_GNU_SOURCE", "-O2", "-static", "-s", "-o", root + "/bin/talk", TALK)
         self.script(root, "init", DOMU_INIT)
         self.pack(root, os.path.join(self.share, "images", "domu.cpio"))
 
     def dom0(self):
         root = self.fresh("b-dom0")
-        for d in ("run/xen", "run/xenstored", "run/lock", "var/log/xen/console", "var/lib/xen/dump", "usr/lib", "etc/violin",
+        for d in ("run/xen", "run/xenstored", "run/lock", "var/log/xen/console", "var/lib", "usr/lib", "etc/violin",
                   "usr/bin", "usr/sbin", "sbin", "boot"):
             os.makedirs(os.path.join(root, d), exist_ok=True)
         os.symlink("../run", root + "/var/run")
@@ -241,7 +245,7 @@ class Images:
         self.download()
         os.makedirs(os.path.join(self.share, "images"), exist_ok=True)
         stamp = self.path("stamp")
-        sources = [os.path.abspath(__file__), self.program, os.path.join(ROOT, "deploy/guest/violin-report")]
+        sources = [os.path.abspath(__file__), TALK, self.program, os.path.join(ROOT, "deploy/guest/violin-report")]
         if os.path.exists(stamp) and all(os.path.getmtime(s) < os.path.getmtime(stamp) for s in sources):
             return
         self.guest()

@@ -2,7 +2,7 @@
 
 Commands run in dom0 over a forwarded loopback port; files go in and out by a shared folder (/mnt there).
 Times mean nothing here; bounds are generous and compare with `xl migrate` in the same run."""
-import atexit, json, os, re, select, signal, socket, subprocess, sys, threading, time
+import atexit, json, os, re, shlex, signal, socket, subprocess, sys, threading, time
 
 from images import Images
 
@@ -48,9 +48,18 @@ class XenHost:
         self.port = lab.base_port + n
         self.net = lab.images.path("run", f"{self.name}.net")
         self.console = lab.images.path("run", f"{self.name}.console")
+        self.disk = lab.images.path("run", f"{self.name}.disk")
         self.proc = None
 
+    def make_disk(self):
+        """What outlives the host's power: an empty file system for /var/lib."""
+        with open(self.disk, "wb") as f:
+            f.truncate(64 << 20)
+        subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", self.disk], check=True)
+
     def boot(self):
+        if not os.path.exists(self.disk):
+            self.make_disk()
         for f in (self.net, self.console):
             if os.path.exists(f):
                 os.unlink(f)
@@ -68,6 +77,7 @@ class XenHost:
              "-device", f"virtio-net-pci,netdev=m,mac=52:54:00:00:01:{self.n:02x},romfile=",
              "-netdev", f"dgram,id=d,local.type=unix,local.path={self.net},remote.type=unix,remote.path={self.lab.switch.path}",
              "-device", f"virtio-net-pci,netdev=d,mac=52:54:00:00:02:{self.n:02x},romfile=",
+             "-drive", f"file={self.disk},if=virtio,format=raw,cache=writethrough",
              "-virtfs", f"local,path={im.share},mount_tag=share,security_model=none,multidevs=remap",
              "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(im.path("run", f"{self.name}.err"), "wb"),
@@ -132,16 +142,37 @@ class XenHost:
         self.sh(f"{env} setsid violin peer </dev/null >>/var/log/violin.log 2>&1 & "
                 "for i in $(seq 600); do violin status >/dev/null 2>&1 && exit 0; sleep 0.2; done; cat /var/log/violin.log; exit 1")
 
+    def stop(self):
+        self.sh("pkill -CONT violin; pkill -TERM -o -x violin; for i in $(seq 300); do pgrep -x violin >/dev/null || exit 0; sleep 0.1; done; pkill -KILL -x violin")
+
     def create(self, name, bridge, mac, memory, maxmem, words):
         cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "/mnt/images/vmlinuz"\nramdisk = "/mnt/images/domu.cpio"\n'
                f'extra = "console=hvc0 quiet {words}"\nmemory = {memory}\nmaxmem = {maxmem}\nvcpus = 1\n'
                f'vif = [ "mac={mac},bridge={bridge}" ]\n')
         self.sh(f"cat > /root/{name}.cfg <<'X'\n{cfg}X\nxl create -q /root/{name}.cfg")
 
+    def domid(self, name):
+        """The guest's domain id here, or None."""
+        for line in self.sh("xl list").splitlines()[1:]:
+            words = line.split()
+            if words and words[0] == name:
+                return int(words[1])
+        return None
+
+    def type(self, name, line):
+        """Types a line at the guest's console, which runs it."""
+        domid = self.domid(name)
+        self.sh(f"printf '%s\\n' {shlex.quote(line)} > $(xenstore-read /local/domain/{domid}/console/tty)")
+
     def guest_log(self, name):
         return self.sh(f"cat /var/log/xen/console/guest-{name}*.log 2>/dev/null", check=False)
 
+    @property
+    def up(self):
+        return self.proc is not None and self.proc.poll() is None
+
     def kill(self):
+        """As if the power were cut."""
         if self.proc and self.proc.poll() is None:
             os.killpg(self.proc.pid, signal.SIGKILL)
             self.proc.wait()
@@ -154,6 +185,9 @@ class XenLab:
         self.base_port = 23000 + os.getpid() % 3000 * 10
         self.switch = Switch(self.images.path("run"))
         self.switch.start()
+        for f in os.listdir(self.images.path("run")):
+            if f.endswith(".disk"):
+                os.unlink(self.images.path("run", f))
         self.hosts = [XenHost(self, n) for n in range(1, hosts + 1)]
         atexit.register(self.close)
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

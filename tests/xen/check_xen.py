@@ -1,0 +1,393 @@
+#!/usr/bin/env python3
+"""check_xen.py PROGRAM [FACT…]: the main job on real Xen, two hosts in QEMU, nobody touching it.
+
+PROGRAM is a build with fault points. Every fact, its figures and whether it held: build/xen/report.json.
+Emulated hosts are slow: times mean something only next to those of `xl migrate` in the same run."""
+import json, os, re, sys, time, traceback
+
+sys.dont_write_bytecode = True
+from xenlab import XenLab
+
+PERIOD = 5
+SERVER, MOVER = "10.9.0.1", "10.9.0.2"
+facts, report = [], []
+lab = h1 = h2 = None
+
+
+def fact(f):
+    facts.append(f)
+    return f
+
+
+def wait_for(what, probe, seconds=300, every=1.0):
+    """What probe answers once it is true. Bounds are generous: the machine may be busy."""
+    end = time.monotonic() + seconds
+    while True:
+        r = probe()
+        if r:
+            return r
+        if time.monotonic() > end:
+            raise AssertionError(f"{what}: not within {seconds} s")
+        time.sleep(every)
+
+
+def guest(host, name):
+    return next((g for g in host.json("guests") if g["name"] == name), None)
+
+
+def state_of(host, name):
+    """running, paused, … as the hypervisor has it, or None."""
+    for line in host.sh("xl list").splitlines()[1:]:
+        w = line.split()
+        if w and w[0] in (name, name + "--incoming"):
+            flags = w[4]
+            return "suspended" if "s" in flags else "paused" if "p" in flags else "running"
+    return None
+
+
+def running(name):
+    return [h.name for h in (h1, h2) if h.up and state_of(h, name) == "running"]
+
+
+def copies(name):
+    return [h.name for h in (h1, h2) if h.up and state_of(h, name)]
+
+
+def events(host, kind, subject, after=0):
+    return [e for e in host.json("events --limit 1000") if e["kind"] == kind and e.get("subject") == subject and e["seq"] > after]
+
+
+def last_seq(host):
+    e = host.json("events --limit 1")
+    return e[-1]["seq"] if e else 0
+
+
+def reported(host, name):
+    g = guest(host, name)
+    return g if g and g["state"] == "running" and g.get("report_age_s", 99) < 15 else None
+
+
+# ---- the connection, as the server saw it -------------------------------------------------------
+
+def heard():
+    """What the server said, once a second: (messages, longest silence, datagrams, longest silence; ms)."""
+    return [tuple(map(int, m)) for m in re.findall(r"heard (\d+) (\d+) (\d+) (\d+)", h1.guest_log("server"))]
+
+
+def messages():
+    h = heard()
+    return h[-1][0] if h else 0
+
+
+def talk_is_whole():
+    for h, name in ((h1, "server"), (h1, "mover"), (h2, "mover")):
+        assert "TALK-BROKEN" not in h.guest_log(name), "the connection broke"
+    assert h1.guest_log("server").count("connected") == 1
+
+
+def measure(move, done):
+    """Moves the server's partner and says how long it took and how long nothing came."""
+    lines = len(heard())
+    began = time.monotonic()
+    figures = move() or {}
+    figures["whole_s"] = round(time.monotonic() - began, 1)
+    wait_for("the mover runs", done)
+    n = messages()
+    wait_for("the connection goes on", lambda: messages() > n + 20, 240)
+    during = heard()[lines:]
+    figures.update(pause_s=max(u for _, _, _, u in during) / 1000, connection_longest_gap_s=max(t for _, t, _, _ in during) / 1000)
+    talk_is_whole()
+    return figures
+
+
+# ---- facts --------------------------------------------------------------------------------------
+
+@fact
+def starts():
+    """two hosts boot; a domain is made; the first peer answers"""
+    began = time.monotonic()
+    lab.boot()
+    for h in (h1, h2):
+        h.configure(evaluation_period=PERIOD)
+    h1.violin("init --domain lab")
+    h1.start()
+    h1.violin("env create web --shares 300")
+    h1.violin("env create batch --shares 100")
+    wait_for("bridges", lambda: all("bridge" in e for e in h1.json("env list")), 60)
+    return {"boot_s": round(time.monotonic() - began, 1), "xen": h1.json("status")["hypervisor"]["version"]}
+
+
+def bridge(env):
+    return next(e["bridge"] for e in h1.json("env list") if e["name"] == env)
+
+
+@fact
+def shares():
+    """two guests want a whole CPU, their environments have 300 and 100 shares: CPU time 3:1, and explain says so"""
+    for name, env, mac in (("hog-web", "web", "00:16:3e:09:00:03"), ("hog-batch", "batch", "00:16:3e:09:00:04")):
+        h1.create(name, bridge(env), mac, 96, 192, "burn=1")
+
+    def weights():
+        a, b = guest(h1, "hog-web"), guest(h1, "hog-batch")
+        return a and b and 2.6 < a["weight"] / b["weight"] < 3.4 and (a["weight"], b["weight"])
+    w = wait_for("weights of 3:1", weights)
+    out = h1.sh("xl list; echo ----; sleep 30; xl list")
+    used = {}
+    for name in ("hog-web", "hog-batch"):
+        t = [float(line.split()[-1]) for line in out.splitlines() if line.startswith(name + " ")]
+        used[name] = t[1] - t[0]
+    ratio = used["hog-web"] / used["hog-batch"]
+    explained = {n: h1.json(f"explain {n}")["numbers"] for n in used}
+    text = h1.violin("explain hog-web")
+    for name in used:
+        h1.sh(f"xl destroy {name}")
+    e = explained["hog-web"]["cpu_entitlement_pct"] / explained["hog-batch"]["cpu_entitlement_pct"]
+    assert 3 * 0.85 < ratio < 3 * 1.15, f"CPU time {used}: {ratio:.2f}:1"
+    assert 3 * 0.85 < e < 3 * 1.15 and "CPU weight" in text, text
+    assert explained["hog-web"]["shares_of_environment"] == 300
+    return {"weight_web": w[0], "weight_batch": w[1], "cpu_web_s": round(used["hog-web"], 2), "cpu_batch_s": round(used["hog-batch"], 2),
+            "ratio": round(ratio, 2), "explained_ratio": round(e, 2)}
+
+
+@fact
+def joins():
+    """the second host is admitted by a token"""
+    token = h1.json("invite")["token"]
+    h2.violin("join " + token)
+    h2.start()
+    for h in (h1, h2):
+        wait_for(f"{h.name} knows both", lambda h=h: [m["state"] for m in h.json("members")] == ["alive"] * 2 and
+                 all("memory_free_mib" in m for m in h.json("members")), 120)
+    return {}
+
+
+@fact
+def balloon():
+    """a guest that uses 80 % of its memory is given double within five evaluations"""
+    h1.create("server", bridge("web"), "00:16:3e:09:00:01", 128, 128, f"ip4={SERVER}/24 serve=7000")
+    h1.create("mover", bridge("web"), "00:16:3e:09:00:02", 128, 384, f"ip4={MOVER}/24 talk={SERVER}:7000")
+    wait_for("both report", lambda: reported(h1, "server") and reported(h1, "mover"))
+    wait_for("they talk", lambda: messages() > 50)
+    g = guest(h1, "mover")
+    hold = int(0.80 * g["memory_mib"] - g["used_mib"])
+    h1.type("mover", f"dd if=/dev/zero of=/tmp/held bs=1048576 count={hold}")
+    wait_for("it reports 80 %", lambda: guest(h1, "mover").get("memory_utilisation", 0) > 0.76 or guest(h1, "mover")["memory_mib"] > 140)
+    began = time.monotonic()
+    wait_for("it has 256 MiB", lambda: guest(h1, "mover")["memory_mib"] > 255)
+    took = time.monotonic() - began
+    grown = [d for d in h1.json("explain mover")["decisions"] if d["kind"] == "grow"][0]
+    assert grown["numbers"]["evaluations"] <= 5, grown
+    return {"before_mib": round(g["memory_mib"]), "after_mib": round(guest(h1, "mover")["memory_mib"]),
+            "utilisation": round(grown["numbers"]["utilisation"], 2), "evaluations": int(grown["numbers"]["evaluations"]),
+            "seconds_from_report": round(took, 1)}
+
+
+def xl_migrate(source, target, name):
+    """As an operator does it by hand, without ssh's encryption."""
+    port = 8002
+    target.sh(f"(setsid socat TCP-LISTEN:{port},reuseaddr EXEC:'xl migrate-receive' >/root/receive.log 2>&1 &) </dev/null >/dev/null 2>&1; sleep 1")
+    source.sh(f"xl migrate -s '' {name} 'socat - TCP:{target.ip}:{port}' >/root/migrate.log 2>&1 || {{ cat /root/migrate.log; exit 1; }}", timeout=900)
+
+
+@fact
+def xl_baseline():
+    """the same guest by `xl migrate`, there and back, for comparison"""
+    for h in (h1, h2):
+        h.violin("mode observe")
+    out = measure(lambda: xl_migrate(h1, h2, "mover"), lambda: running("mover") == ["host2"])
+    back = measure(lambda: xl_migrate(h2, h1, "mover"), lambda: running("mover") == ["host1"])
+    wait_for("host1 sees it again", lambda: reported(h1, "mover"))
+    for h in (h1, h2):
+        h.violin("mode auto")
+    return {f"{k}_{way}": v for way, f in (("out", out), ("back", back)) for k, v in f.items()}
+
+
+@fact
+def moves():
+    """a guest that its host can't satisfy moves live; its TCP connection survives"""
+    wait_for("load is known", lambda: all("memory_free_mib" in m for m in h1.json("members")))
+    g = wait_for("it reports", lambda: reported(h1, "mover"))
+    seq = last_seq(h1)
+    hold = int(0.82 * g["memory_mib"] - g["used_mib"])
+
+    def move():
+        h1.type("mover", f"dd if=/dev/zero of=/tmp/more bs=1048576 count={hold}")
+        wait_for("it is moved", lambda: events(h1, "moved", "mover", seq) or events(h1, "failed", "mover", seq), 600)
+        return {}
+    figures = measure(move, lambda: copies("mover") == ["host2"])
+    happened = events(h1, "moved", "mover", seq)
+    assert happened, events(h1, "failed", "mover", seq)
+    states = {e["text"].rsplit(": ", 1)[1].split(",")[0]: e["at"] for e in events(h1, "handover", "mover", seq)}
+    figures["noticed_and_moved_s"] = figures["whole_s"]
+    figures["whole_s"] = round(states["done"] - states["offered"], 1)
+    figures["mib_sent"] = round(happened[-1]["numbers"].get("bytes", 0) / 1048576, 1)
+    why = [d["text"] for d in h2.json("explain mover")["decisions"]] + [e["text"] for e in events(h1, "move", "mover", seq)]
+    figures["why"] = why[-1] if why else ""
+    wait_for("it has what it wanted", lambda: guest(h2, "mover")["memory_mib"] > g["memory_mib"] + 64)
+    figures["memory_after_mib"] = round(guest(h2, "mover")["memory_mib"])
+    return figures
+
+
+@fact
+def reboots():
+    """the moved guest reboots by itself and comes up again"""
+    old = h2.domid("mover")
+    h2.type("mover", "reboot -f")
+    wait_for("another domain of the same name", lambda: h2.domid("mover") not in (None, old))
+    new = h2.domid("mover")
+    wait_for("it reports", lambda: reported(h2, "mover"))
+    wait_for("its network is there again", lambda: h1.guest_log("server").count("connected") == 2 and messages() > 20, 240)
+    assert copies("mover") == ["host2"]
+    return {"domid_before": old, "domid_after": new}
+
+
+# ---- faults -------------------------------------------------------------------------------------
+
+def settled():
+    return all(h.json("status")["handovers"]["active"] == 0 for h in (h1, h2))
+
+
+def fresh_guest(name):
+    h1.create(name, bridge("web"), "00:16:3e:09:00:05", 96, 96, "ip4=10.9.0.5/24")
+    wait_for("it reports", lambda: reported(h1, name))
+    for h in (h1, h2):
+        h.violin("mode observe")
+    wait_for("load is known", lambda: all("memory_free_mib" in m for m in h1.json("members")))
+
+
+def fault_struck(host):
+    return host.sh("test -e /var/lib/violin/fault-done && echo yes", check=False).strip() == "yes"
+
+
+def restart(host, fault=None):
+    host.stop()
+    host.sh("rm -f /var/lib/violin/fault-done")
+    host.start(f"VIOLIN_FAULT={fault}" if fault else "")
+    for h in (h1, h2):
+        wait_for(f"{h.name} sees two", lambda h=h: [m["state"] for m in h.json("members")] == ["alive"] * 2, 120)
+    wait_for("load is known", lambda: all("memory_free_mib" in m for m in h1.json("members")))
+
+
+def alive_inside(host, name):
+    """The guest answers: it isn't only listed as running."""
+    mark = f"alive-{time.monotonic_ns()}"
+    host.type(name, f"echo {mark[:5]}''{mark[5:]}")
+    wait_for(f"{name} answers on {host.name}", lambda: mark in host.guest_log(name), 120)
+
+
+@fact
+def destination_peer_killed():
+    """the destination's peer is killed while the stream arrives: the guest goes on at the source"""
+    for name, h in (("mover", h2), ("server", h1)):
+        h.sh(f"xl destroy {name}", check=False)
+    fresh_guest("f")
+    restart(h2, "handover.stream.arriving:kill")
+    h1.violin("migrate f host2", check=False)
+    wait_for("the fault struck", lambda: fault_struck(h2))
+    wait_for("both agree", lambda: settled() and copies("f") == ["host1"])
+    alive_inside(h1, "f")
+    return {"copies": copies("f"), "running": running("f"), "at": "handover.stream.arriving"}
+
+
+@fact
+def source_peer_killed():
+    """the source's peer is killed right after GO is journalled: one copy runs"""
+    restart(h2)
+    restart(h1, "handover.go.journalled:kill")
+    wait_for("it reports", lambda: reported(h1, "f"))
+    h1.violin("migrate f host2", check=False)
+    wait_for("the fault struck", lambda: fault_struck(h1))
+    wait_for("both agree", lambda: settled() and copies("f") == ["host2"])
+    alive_inside(h2, "f")
+    return {"copies": copies("f"), "running": running("f"), "at": "handover.go.journalled"}
+
+
+@fact
+def destination_host_killed():
+    """the destination's whole host dies after RESTORED: the guest isn't doubled, status says what is known"""
+    restart(h2)
+    restart(h1, "handover.restored.sent:stop")  # host1 is the destination: the guest is at host2 now
+    wait_for("it reports", lambda: reported(h2, "f"))
+    h2.sh("(setsid violin migrate f host1 >/root/migrate.log 2>&1 &) </dev/null >/dev/null 2>&1")
+    wait_for("the fault struck", lambda: fault_struck(h1))
+    h1.kill()
+    seen = wait_for("the source has given its copy and waits", lambda: [h for h in h2.json("handover list") if h["state"] in ("go", "suspended")], 240)
+    assert running("f") == [], "it runs although the other host may have it"
+    wait_for("the dead host is known for dead", lambda: [m["state"] for m in h2.json("members") if m["name"] == "host1"] == ["dead"], 240)
+    status = h2.json("status")
+    assert status["handovers"]["active"] + status["handovers"]["undecided"] == 1, status
+    said = h2.violin("status")
+    assert "f" in said and "host1" in said, said
+    warned = status["warnings"]
+    assert any("f " in w and "host1" in w for w in warned), warned
+    h1.boot()
+    h1.wait_ready()
+    h1.configure(evaluation_period=PERIOD)
+    h1.start()
+    wait_for("both agree", lambda: settled() and running("f") == ["host2"] and copies("f") == ["host2"])
+    alive_inside(h2, "f")
+    return {"while_dead": seen[0]["state"], "said": warned, "copies": copies("f"), "running": running("f")}
+
+
+def write_report(began):
+    path = lab.images.path("report.json")
+    with open(path, "w") as f:
+        json.dump({"duration_s": round(time.monotonic() - began, 1), "facts": report}, f, indent=1)
+        f.write("\n")
+
+
+def dump():
+    """What is known about a failure: both hosts' logs."""
+    for h in (h1, h2):
+        if h.up:
+            try:
+                print(f"---- {h.name}\n" + h.sh("xl list; violin handover list; tail -n 40 /var/log/violin.log", check=False, timeout=60))
+            except Exception as e:  # a host that doesn't answer must not hide the failure
+                print(f"---- {h.name}: {e}")
+
+
+def main():
+    global lab, h1, h2
+    only = sys.argv[2:]
+    began = time.monotonic()
+    lab = XenLab(sys.argv[1])
+    h1, h2 = lab.hosts
+    failed = 0
+    for f in facts:
+        if only and f.__name__ not in only:
+            continue
+        start = time.monotonic()
+        entry = {"name": f.__name__, "what": f.__doc__.splitlines()[0], "ok": False}
+        try:
+            entry.update(f() or {})
+            entry["ok"] = True
+        except Exception as e:  # a failed fact must not keep the next from being tried
+            failed += 1
+            entry["why"] = f"{type(e).__name__}: {e}"
+            print(traceback.format_exc())
+            dump()
+        entry["took_s"] = round(time.monotonic() - start, 1)
+        report.append(entry)
+        write_report(began)
+        figures = ", ".join(f"{k} {v}" for k, v in entry.items() if k not in ("name", "what", "ok"))
+        print(f"{'ok   ' if entry['ok'] else 'FAIL '} {entry['name']}: {entry['what']}\n      {figures}", flush=True)
+        if f is starts and not entry["ok"]:
+            break
+    compare()
+    print(f"check_xen: {len(report) - failed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+def compare():
+    by = {e["name"]: e for e in report if e["ok"]}
+    if "moves" not in by or "xl_baseline" not in by:
+        return
+    v, x = by["moves"], by["xl_baseline"]
+    print(f"\n  {'seconds':32}{'violin':>10}{'xl migrate':>22}")
+    for key, text in (("whole_s", "whole move"), ("pause_s", "pause (longest silence of UDP)"), ("connection_longest_gap_s", "longest gap of the connection")):
+        print(f"  {text:32}{v[key]:10}{x[key + '_out']:>12} {x[key + '_back']:>9}")
+    print()
+
+
+if __name__ == "__main__":
+    main()
