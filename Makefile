@@ -35,7 +35,7 @@ TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/un
 NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo check check-unit check-sim check-net check-asan check-asan-run fuzz lint \
+.PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run fuzz lint \
         format deps install clean help need
 all: need $(BUILD)/violin
 
@@ -43,7 +43,9 @@ help:
 	@echo 'make            build $(BUILD)/violin'
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
+	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan'
+	@echo 'make check-long hours of it: more seeds, all pairs of faults, real Xen XEN_RUNS=5 times'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
@@ -102,6 +104,18 @@ check-sim: need $(SIMS)
 check-net: faults
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) net $(NETTESTS)
 
+# Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.
+check-xen: deps
+	$(Q)$(MAKE) faults
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 2400 xen "$(PYTHON) tests/xen/check_xen.py $(BUILD)/faults/violin"
+
+# What takes hours: many more seeds, all pairs of faults, long fuzzing, real Xen again and again.
+XEN_RUNS ?= 5
+check-long: deps
+	$(Q)SEEDS=1000 PAIRS=all $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
+	$(Q)$(MAKE) fuzz SECONDS=600
+	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
+
 demo: deps
 	$(Q)$(MAKE) all
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/net/demo.py
@@ -152,6 +166,8 @@ install: $(BUILD)/violin
 	install -D -m 644 deploy/violin.conf.example $(DESTDIR)/etc/violin/violin.conf.example
 	sed 's,@PREFIX@,$(PREFIX),g' deploy/violin.service | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/violin.service
 	install -D -m 644 deploy/violin.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/violin.conf
+	install -D -m 644 deploy/violin.8 $(DESTDIR)$(PREFIX)/share/man/man8/violin.8
+	install -D -m 644 deploy/violin.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/violin
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/violin/README.md
 	install -D -m 755 deploy/guest/violin-report $(DESTDIR)$(PREFIX)/share/violin/guest/violin-report
 

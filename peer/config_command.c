@@ -36,7 +36,8 @@ int config_command(const char *path, int argc, char **argv)
         NULL, NULL, NULL};
     struct args a = {0};
     struct config c;
-    char why[600] = "";
+    char why[600] = "", name[] = "violin config";
+    argv[0] = name;
     if (argp_parse(&argp, argc, argv, 0, NULL, &a))
         return 2;
     if (config_load(&c, path, why, sizeof why)) {

@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""run.py --results DIR SUITE PROGRAM...: runs test programs one after another, shows a line for
-each, the whole output of those that fail, and adds the counts to DIR/SUITE.
+"""run.py --results DIR [--show] SUITE PROGRAM...: runs test programs one after another, shows a line for
+each (with --show their output as it comes), the whole output of those that fail, and adds the counts to DIR/SUITE.
 
 A program says how many of its tests passed either as cmocka does or with a last line
 "NAME: N passed, N failed". One that says neither counts as one test, by its exit status. One that
 says that nothing ran counts as failed: a suite that tests nothing must not be green."""
-import argparse, os, re, shlex, subprocess, sys, time
+import argparse, os, re, shlex, subprocess, sys, threading, time
 
 
 def counts(output, status):
@@ -21,29 +21,47 @@ def counts(output, status):
     return passed, failed
 
 
+def run(command, seconds, show):
+    """Its output and status; 124 when it took too long."""
+    p = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+    late = threading.Timer(seconds, p.terminate)
+    late.start()
+    lines = []
+    for line in p.stdout:
+        lines.append(line.decode(errors="replace"))
+        if show:
+            print("  " + lines[-1], end="", flush=True)
+    try:
+        status = p.wait(30)
+    except subprocess.TimeoutExpired:
+        p.kill()
+        status = p.wait()
+    if not late.is_alive():
+        lines.append("timed out\n")
+        status = 124
+    late.cancel()
+    return "".join(lines), status
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--results", required=True)
     ap.add_argument("--timeout", type=float, default=600)
+    ap.add_argument("--show", action="store_true")
     ap.add_argument("suite")
     ap.add_argument("programs", nargs="*")
     a = ap.parse_args()
     total_p = total_f = 0
     for prog in a.programs:
         began = time.monotonic()
-        try:
-            r = subprocess.run(shlex.split(prog), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                               stdin=subprocess.DEVNULL, timeout=a.timeout)
-            out, status = r.stdout.decode(errors="replace"), r.returncode
-        except subprocess.TimeoutExpired as e:
-            out, status = (e.stdout or b"").decode(errors="replace") + "\ntimed out\n", 124
+        out, status = run(shlex.split(prog), a.timeout, a.show)
         p, f = counts(out, status)
         total_p, total_f = total_p + p, total_f + f
         words = shlex.split(prog)
         name = os.path.basename(words[1] if words[0].endswith("python3") and len(words) > 1 else words[0])
         print(f"  {'ok  ' if not f else 'FAIL'} {name:34} {p:5} passed"
               f"{f', {f} FAILED' if f else ''}  {time.monotonic() - began:.1f} s", flush=True)
-        if f:
+        if f and not a.show:
             print("\n".join("      " + l for l in out.splitlines()[-120:]), flush=True)
     os.makedirs(a.results, exist_ok=True)
     with open(os.path.join(a.results, a.suite), "w") as fh:

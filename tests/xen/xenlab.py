@@ -145,8 +145,8 @@ class XenHost:
     def stop(self):
         self.sh("pkill -CONT violin; pkill -TERM -o -x violin; for i in $(seq 300); do pgrep -x violin >/dev/null || exit 0; sleep 0.1; done; pkill -KILL -x violin")
 
-    def create(self, name, bridge, mac, memory, maxmem, words):
-        cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "/mnt/images/vmlinuz"\nramdisk = "/mnt/images/domu.cpio"\n'
+    def create(self, name, bridge, mac, memory, maxmem, words, kernel="/mnt/images/vmlinuz"):
+        cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "{kernel}"\nramdisk = "/mnt/images/domu.cpio"\n'
                f'extra = "console=hvc0 quiet {words}"\nmemory = {memory}\nmaxmem = {maxmem}\nvcpus = 1\n'
                f'vif = [ "mac={mac},bridge={bridge}" ]\n')
         self.sh(f"cat > /root/{name}.cfg <<'X'\n{cfg}X\nxl create -q /root/{name}.cfg")
