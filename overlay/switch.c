@@ -15,6 +15,7 @@
 #define PER_PART  24
 #define AGAIN     (500 * VI_MSEC)
 #define REFRESH   (10 * VI_SEC)
+#define RECORD_MOST (60 * VI_SEC) /* how long a record by gossip may take */
 #define TRANSFERS 128
 
 struct stated {
@@ -38,6 +39,7 @@ struct other {
     uint32_t parts_seen;  /* of that one */
     uint64_t acked;       /* of ours */
     vi_time last_sent;
+    vi_time until; /* known by a transfer only, its own record is under way: kept so long; else VI_NEVER */
 };
 
 struct senv {
@@ -446,8 +448,26 @@ static void take_statement(struct vswitch *s, const struct vi_id *from, struct v
     }
 }
 
+/* The record that says that a host takes part travels by gossip and may come after the guest has moved
+ * there. Who has the guest by a transfer that is good takes part. */
+static int known_by_transfer(struct vswitch *s, vi_time now, struct senv *e, const struct vi_id *peer)
+{
+    int at = other_index(e, peer);
+    struct other *o;
+    if (at >= 0 || e->n_others >= SWITCH_PEERS || vi_id_equal(peer, &s->cfg.self))
+        return at;
+    o = &e->others[e->n_others];
+    memset(o, 0, sizeof *o);
+    o->peer = *peer;
+    o->until = now + RECORD_MOST;
+    s->changed = true;
+    say(s, e, o, now);
+    return (int)e->n_others++;
+}
+
 /* A transfer is believed when who signed it has the MACs by our book, or nobody has. */
-static void take_transfer(struct vswitch *s, struct senv *e, const uint8_t *data, size_t len)
+static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const struct vi_id *teller,
+                          const uint8_t *data, size_t len)
 {
     struct transfer t;
     uint8_t pk[32];
@@ -456,6 +476,10 @@ static void take_transfer(struct vswitch *s, struct senv *e, const uint8_t *data
         return;
     if (vi_id_equal(&t.to, &s->cfg.self))
         return; /* ours: by SWITCH_EV_ACTIVATE only */
+    if (other_index(e, teller) < 0 && (!vi_id_equal(teller, &t.to) || other_index(e, &t.from) < 0))
+        return; /* told by who takes no part, or given by who took none */
+    if (known_by_transfer(s, now, e, &t.to) < 0)
+        return;
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m;
         if (is_local(e, t.macs[i]))
@@ -475,7 +499,7 @@ static void take_transfer(struct vswitch *s, struct senv *e, const uint8_t *data
     }
 }
 
-static void take_message(struct vswitch *s, const struct switch_event *ev)
+static void take_message(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct vi_reader r;
     struct vi_id env;
@@ -502,8 +526,8 @@ static void take_message(struct vswitch *s, const struct switch_event *ev)
         vi_read_id(&r, &env);
         data = vi_read_bin(&r, TRANSFER_MAX, &len);
         e = env_of(s, &env);
-        if (!r.err && e && other_index(e, &ev->peer) >= 0)
-            take_transfer(s, e, data, len);
+        if (!r.err && e)
+            take_transfer(s, now, e, &ev->peer, data, len);
     }
 }
 
@@ -534,6 +558,14 @@ static void set_env(struct vswitch *s, const struct switch_event *ev)
     }
 }
 
+static bool in_list(const struct switch_event *ev, const struct vi_id *peer)
+{
+    for (unsigned i = 0; i < ev->n; i++)
+        if (vi_id_equal(&ev->peers[i], peer))
+            return true;
+    return false;
+}
+
 static void set_participants(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct senv *e = env_of(s, &ev->env);
@@ -560,6 +592,11 @@ static void set_participants(struct vswitch *s, vi_time now, const struct switch
         o->peer = ev->peers[i];
         s->changed = true;
     }
+    for (unsigned i = 0; i < n; i++)
+        e->others[i].until = VI_NEVER;
+    for (unsigned k = 0; k < n_old && n < SWITCH_PEERS; k++)
+        if (old[k].until != VI_NEVER && old[k].until > now && !in_list(ev, &old[k].peer))
+            e->others[n++] = old[k];
     s->changed |= n != n_old;
     e->n_others = n;
     for (unsigned i = 0; i < n; i++)
@@ -659,6 +696,7 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
     if (transfer_decode(&t, ev->data, ev->len) || !(e = env_of(s, &t.env)))
         return;
     remove_local(e, &t.guest);
+    (void)known_by_transfer(s, now, e, &t.to);
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m = find_stated(e, t.macs[i], true);
         if (!m)
@@ -714,7 +752,7 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
     case SWITCH_EV_ENV: set_env(s, ev); break;
     case SWITCH_EV_PARTICIPANTS: set_participants(s, now, ev); break;
     case SWITCH_EV_LOCAL: set_local(s, now, ev); break;
-    case SWITCH_EV_MESSAGE: take_message(s, ev); break;
+    case SWITCH_EV_MESSAGE: take_message(s, now, ev); break;
     case SWITCH_EV_ACTIVATE: activate(s, now, ev); break;
     case SWITCH_EV_GIVEN: given(s, now, ev); break;
     case SWITCH_EV_PEER_GONE: peer_gone(s, &ev->peer); break;

@@ -46,6 +46,19 @@ static bool was_there(const struct hv_guest *list, unsigned n, const struct hv_g
     return false;
 }
 
+/* A guest that went away, by whose hand ever, has its MACs no longer here: others must not wait for us
+ * to say so. One that went by a handover took them along already. */
+static void withdraw_gone(struct daemon *d, const struct hv_guest *guests, unsigned n)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        bool there = false;
+        for (unsigned k = 0; k < n && !there; k++)
+            there = vi_id_equal(&guests[k].uuid, &d->guests[i].uuid);
+        if (!there)
+            daemon_switch_guest(d, &d->guests[i], false);
+    }
+}
+
 static void say_changes(struct daemon *d, const struct hv_guest *guests, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
@@ -72,6 +85,7 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     if (n > HV_GUESTS_MAX)
         n = HV_GUESTS_MAX;
     say_changes(d, guests, n);
+    withdraw_gone(d, guests, n);
     memcpy(d->guests, guests, n * sizeof *guests);
     d->n_guests = n;
     count_guests(d);
