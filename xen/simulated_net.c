@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define COMMANDS_MAX 3
+#define COMMANDS_MAX 4
 #define WORDS_MAX    18
 
 struct command {
@@ -173,6 +173,13 @@ int sim_net_create(struct sim_net *n, const struct sim_guest *g, sim_net_done *d
     return 0;
 }
 
+/* The guest's own end goes up last. A veth whose other end is up already gets its carrier before it has
+ * its queue, and the kernel then looks at it, and lets its bridge use it, only up to a second later. */
+static void guest_end(struct chain *c, const struct sim_guest *g, const char *state)
+{
+    WORDS(command(c), "ip", "-n", g->cfg.netns, "link", "set", g->cfg.ifname, state);
+}
+
 int sim_net_attach(struct sim_net *n, const struct sim_guest *g, sim_net_done *done, void *arg)
 {
     char veth[16], pid[16];
@@ -182,10 +189,12 @@ int sim_net_attach(struct sim_net *n, const struct sim_guest *g, sim_net_done *d
     if (has_net(g)) {
         veth_name(g, veth);
         snprintf(pid, sizeof pid, "%d", (int)getpid());
+        guest_end(c, g, "down");
         if (!if_nametoindex(veth) && n->limbo[0])
             WORDS(command(c), "ip", "-n", n->limbo, "link", "set", veth, "netns", pid);
         if (g->cfg.vifs[0].bridge[0])
             WORDS(command(c), "ip", "link", "set", veth, "master", g->cfg.vifs[0].bridge, "up");
+        guest_end(c, g, "up");
     }
     next_command(c);
     return 0;

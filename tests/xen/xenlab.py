@@ -2,11 +2,16 @@
 
 Commands run in dom0 over a forwarded loopback port; files go in and out by a shared folder (/mnt there).
 Times mean nothing here; bounds are generous and compare with `xl migrate` in the same run."""
-import atexit, json, os, re, shlex, signal, socket, subprocess, sys, threading, time
+import atexit, ctypes, json, os, re, shlex, signal, socket, subprocess, sys, threading, time
 
 from images import Images
 
 MEM, DOM0_MEM = 900, 384
+
+
+def die_with_parent():
+    """Runs in the child: whatever ends the test, the host's process ends with it."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 class Switch(threading.Thread):
@@ -81,7 +86,7 @@ class XenHost:
              "-virtfs", f"local,path={im.share},mount_tag=share,security_model=none,multidevs=remap",
              "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"],
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(im.path("run", f"{self.name}.err"), "wb"),
-            start_new_session=True)
+            start_new_session=True, preexec_fn=die_with_parent)
 
     def wait_ready(self, seconds=300):
         end = time.monotonic() + seconds
@@ -200,6 +205,8 @@ class XenLab:
             h.wait_ready()
 
     def close(self):
+        for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sig, signal.SIG_IGN)
         for h in self.hosts:
             h.kill()
         self.switch.s.close()
