@@ -62,7 +62,7 @@ static const struct key keys[] = {
     K_WHOLE("settle-time", settle_time, 60, 0, 86400, "s", "a guest that was started isn't moved for this long"),
     K_WHOLE("cooldown", cooldown, 300, 0, 86400, "s", "after a move the guest stays at least this long"),
     K_WHOLE("no-return", no_return, 1800, 0, 604800, "s", "and doesn't go back where it was for this long"),
-    K_WHOLE("moves-per-hour", moves_per_hour, 12, 0, 10000, NULL, "of the guests of one environment, at most"),
+    K_WHOLE("moves-per-hour", moves_per_hour, 12, 0, 64, NULL, "of the guests of one environment, at most"),
     K_WHOLE("arrivals-max", arrivals_max, 2, 1, 64, NULL, "guests that may be arriving at a time"),
     K_WHOLE("payoff-horizon", payoff_horizon, 600, 10, 86400, "s", "a move must pay for itself within this time"),
     K_WHOLE("report-stale", report_stale, 20, 5, 3600, "s", "a guest's report older than this doesn't count"),

@@ -37,7 +37,17 @@ void policy_divide(double capacity, unsigned n, const double *want, const double
     }
 }
 
-/* What a guest should have: kept while its utilisation is in range, doubled above, shrunk below. */
+static double recent_peak(const struct guest_state *g)
+{
+    double most = 0;
+    for (unsigned i = 0; i < g->n_recent; i++)
+        most = fmax(most, g->recent_pct[i]);
+    return most;
+}
+
+/* What a guest should have: kept while its utilisation is in range, doubled above, shrunk below.
+ * Only when its latest peak is below the range too is it shrunk, and then by that peak: else a
+ * small load that comes and goes would have its weight go up and down with it. */
 static double desired(const struct policy *p, const struct guest_state *g)
 {
     double most = 100.0 * g->in.vcpus, mid = (p->cfg.range_low + p->cfg.range_high) / 2;
@@ -46,8 +56,8 @@ static double desired(const struct policy *p, const struct guest_state *g)
         e = e > 0 ? e : most;
     else if (e <= 0 || policy_k_of_n(p, g->cpu_above))
         e = fmax(2 * e, g->demand_pct / mid);
-    else if (policy_k_of_n(p, g->cpu_below))
-        e = g->demand_pct / mid;
+    else if (policy_k_of_n(p, g->cpu_below) && recent_peak(g) < p->cfg.range_low * e)
+        e = recent_peak(g) / mid;
     return fmin(most, fmax(LEAST_PCT, e));
 }
 

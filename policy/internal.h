@@ -7,6 +7,7 @@
 #define EFFECTS 1024
 #define PEAKS   10  /* the shrink window in tenths */
 #define PROBES  3
+#define RECENT  10 /* evaluations whose CPU demand is remembered */
 #define HOUR_SLOTS 64
 
 struct choice {
@@ -16,6 +17,7 @@ struct choice {
 
 struct guest_state {
     bool used, seen; /* seen in this evaluation */
+    bool awaited;    /* it came from another host and was in no snapshot yet */
     struct policy_guest in;
     /* measured */
     vi_time last_at;
@@ -23,6 +25,8 @@ struct guest_state {
     bool measured, has_steal;
     vi_time report_at; /* when the sequence last changed; VI_NEVER: never */
     double used_pct, demand_pct, entitlement;
+    double recent_pct[RECENT]; /* demand; the latest first */
+    unsigned n_recent;
     uint64_t used_kb;
     bool report_good; /* fresh and plausible */
     vi_time seen_at;    /* first */
@@ -39,8 +43,7 @@ struct guest_state {
     uint64_t desired_kb;
     uint64_t short_kb; /* what the host could not give */
     bool short_cpu;
-    enum policy_decision_kind last_kind; /* so that the same refusal is said once */
-    vi_time last_said;
+    vi_time said[POLICY_FAILED + 1]; /* when each kind was last said, so that a refusal is said once */
     unsigned n_decisions, next_decision;
     struct policy_decision decisions[POLICY_KEPT];
     unsigned n_choices;

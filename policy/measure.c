@@ -15,18 +15,24 @@ static void measure_cpu(struct guest_state *g, vi_time now, const struct policy_
     double span = (double)(now - g->last_at) * 1000.0; /* ns */
     double most = 100.0 * in->vcpus;
     double steal = 0;
-    if (in->cpu_time_ns < g->last_cpu_ns || in->steal_ms < g->last_steal_ms || span <= 0) {
+    if (in->cpu_time_ns < g->last_cpu_ns || span <= 0) {
         g->measured = false; /* it was restarted: counters began anew */
+        g->n_recent = 0;
         return;
     }
     g->used_pct = (double)(in->cpu_time_ns - g->last_cpu_ns) * 100.0 / span;
     if (g->used_pct > most)
         g->used_pct = most;
-    if (g->report_good && g->has_steal)
+    /* steal is the guest's word: where it makes no sense, the hypervisor's figure stands alone */
+    if (g->report_good && g->has_steal && in->report && in->steal_ms >= g->last_steal_ms)
         steal = (double)(in->steal_ms - g->last_steal_ms) * 1e6 * 100.0 / span;
     g->demand_pct = g->used_pct + steal;
     if (g->demand_pct > most)
         g->demand_pct = most;
+    memmove(g->recent_pct + 1, g->recent_pct, sizeof g->recent_pct - sizeof g->recent_pct[0]);
+    g->recent_pct[0] = g->demand_pct;
+    if (g->n_recent < RECENT)
+        g->n_recent++;
     g->measured = true;
 }
 
@@ -84,10 +90,10 @@ static void judge_cpu(const struct policy *p, struct guest_state *g)
 
 void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const struct policy_guest *in)
 {
-    bool first = !g->used;
+    bool first = !g->used || g->awaited;
     if (first) {
-        memset(g, 0, sizeof *g);
-        g->used = true;
+        struct guest_state fresh = {.used = true, .came_at = g->came_at, .came_from = g->came_from};
+        *g = fresh;
         g->report_at = VI_NEVER;
         g->resized_at = VI_NEVER;
         g->grown_at = g->seen_at = now;

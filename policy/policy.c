@@ -10,7 +10,8 @@
 #include "peer/base/wire.h"
 #include "policy/internal.h"
 
-#define SAY_AGAIN VI_MIN /* an unchanged refusal or shortage is said once a minute */
+#define SAY_AGAIN   VI_MIN /* an unchanged refusal or shortage is said once a minute */
+#define AWAITED_FOR VI_MIN /* a guest that came is in the snapshots by then, or it is gone */
 
 void policy_config_init(struct policy_config *c)
 {
@@ -112,7 +113,7 @@ struct policy_decision *policy_decide(struct policy *p, vi_time now, struct gues
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
-    if (repeats && g->n_decisions && g->last_kind == kind && now - g->last_said < SAY_AGAIN)
+    if (repeats && g->said[kind] && now - g->said[kind] < SAY_AGAIN)
         return NULL;
     d = &g->decisions[g->next_decision++ % POLICY_KEPT];
     if (g->n_decisions < POLICY_KEPT)
@@ -124,8 +125,7 @@ struct policy_decision *policy_decide(struct policy *p, vi_time now, struct gues
     d->at = now;
     d->kind = kind;
     d->done = p->cfg.automatic;
-    g->last_kind = kind;
-    g->last_said = now;
+    g->said[kind] = now;
     return d;
 }
 
@@ -209,7 +209,8 @@ static void take_snapshot(struct policy *p, vi_time now, const struct policy_eve
             policy_measure(p, now, g, &s->guests[i]);
     }
     for (unsigned i = 0; i < POLICY_GUESTS; i++)
-        if (p->guests[i].used && !p->guests[i].seen)
+        if (p->guests[i].used && !p->guests[i].seen &&
+            !(p->guests[i].awaited && now - p->guests[i].came_at < AWAITED_FOR))
             memset(&p->guests[i], 0, sizeof p->guests[i]);
 }
 
@@ -242,11 +243,9 @@ static void arrived(struct policy *p, vi_time now, const struct policy_event *ev
         return;
     if (!g->used) { /* it will be in the next snapshot */
         memset(g, 0, sizeof *g);
-        g->used = true;
+        g->used = g->awaited = true;
         g->report_at = VI_NEVER;
         g->in.uuid = ev->guest;
-        g->last_at = now;
-        g->grown_at = now;
     }
     g->came_at = now;
     g->came_from = ev->peer;
