@@ -30,7 +30,8 @@ struct call {
         agent_facts_done *facts;
     } cb;
     void *arg;
-    struct hv_guest *guests; /* R_LIST: HV_GUESTS_MAX of them */
+    struct hv_guest *guests; /* R_LIST: as many as have come */
+    bool no_memory;          /* for some of them */
     unsigned n_guests;
 };
 
@@ -99,6 +100,14 @@ static void answer_host(const struct call *k, int err, struct vi_reader *r)
     k->cb.host(k->arg, err, &h);
 }
 
+static void answer_list(struct call *k, int err)
+{
+    static const struct hv_guest none;
+    if (!err && k->no_memory)
+        err = VI_ENOMEM;
+    k->cb.list(k->arg, err, k->guests ? k->guests : &none, err ? 0 : k->n_guests);
+}
+
 /* Ends a call. r is read only when err is 0. */
 static void answer(struct call *slot, int err, const char *text, struct vi_reader *r, int *fd)
 {
@@ -109,7 +118,7 @@ static void answer(struct call *slot, int err, const char *text, struct vi_reade
     case R_NONE: break;
     case R_DONE: k.cb.done(k.arg, err, text); break;
     case R_HOST: answer_host(&k, err, r); break;
-    case R_LIST: k.cb.list(k.arg, err, k.guests, err ? 0 : k.n_guests); break;
+    case R_LIST: answer_list(&k, err); break;
     case R_DESCRIBE: answer_describe(&k, err, text, r); break;
     case R_RESTORE: {
         uint32_t domid = err ? 0 : (uint32_t)vi_read_uint(r, UINT32_MAX);
@@ -143,8 +152,15 @@ static void take_page(struct agent_client *c, struct vi_reader *r)
     vi_read_array(r, 2);
     struct call *k = find_call(c, (uint32_t)vi_read_uint(r, UINT32_MAX));
     uint32_t n = vi_read_array(r, HV_GUESTS_MAX);
-    if (!k || k->kind != R_LIST || r->err)
+    struct hv_guest *more;
+    if (!k || k->kind != R_LIST || r->err || n == 0)
         return;
+    more = realloc(k->guests, (k->n_guests + n) * sizeof *more);
+    if (!more) {
+        k->no_memory = true;
+        return;
+    }
+    k->guests = more;
     for (uint32_t i = 0; i < n && k->n_guests < HV_GUESTS_MAX; i++) {
         link_read_guest(r, &k->guests[k->n_guests]);
         if (r->err)
@@ -200,8 +216,6 @@ static int begin(struct hv_call *q, struct agent_client *c, enum result kind, co
         if (k->kind != R_NONE)
             continue;
         memset(k, 0, sizeof *k);
-        if (kind == R_LIST && !(k->guests = calloc(HV_GUESTS_MAX, sizeof *k->guests)))
-            return VI_ENOMEM;
         k->kind = kind;
         k->id = id;
         k->arg = arg;

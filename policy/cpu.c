@@ -98,11 +98,11 @@ static void set_weight(struct policy *p, vi_time now, struct guest_state *g)
 
 void policy_plan_cpu(struct policy *p, vi_time now)
 {
-    double want[POLICY_GUESTS], shares[POLICY_GUESTS], got[POLICY_GUESTS];
+    double want[POLICY_GUESTS] = {0}, shares[POLICY_GUESTS] = {0}, got[POLICY_GUESTS] = {0};
     struct guest_state *of[POLICY_GUESTS];
     unsigned n = 0;
     double demand = 0, entitled = 0;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++) {
+    for (unsigned i = 0; i < p->top; i++) {
         struct guest_state *g = &p->guests[i];
         if (!g->used || !g->in.running)
             continue;

@@ -76,6 +76,7 @@ struct policy {
     struct policy_load load;
     uint64_t snapshot_reserved_kb;
     uint32_t cpus;
+    unsigned top; /* the places in use are below: those never used cost no memory */
     struct guest_state guests[POLICY_GUESTS];
     unsigned n_envs;
     struct policy_env envs[POLICY_ENVS];

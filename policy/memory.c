@@ -93,7 +93,7 @@ static int by_need(const void *a, const void *b)
 static uint64_t spare(const struct policy *p, const struct policy_snapshot *s)
 {
     uint64_t book = s->dom0_kb + s->reserved_kb + p->cfg.reserve_kb, pending = 0, real;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++) {
+    for (unsigned i = 0; i < p->top; i++) {
         const struct guest_state *g = &p->guests[i];
         if (!g->used)
             continue;
@@ -126,7 +126,7 @@ void policy_plan_memory(struct policy *p, vi_time now, const struct policy_snaps
     struct guest_state *over[POLICY_GUESTS];
     unsigned n = 0;
     uint64_t left, book = s->dom0_kb;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++) {
+    for (unsigned i = 0; i < p->top; i++) {
         struct guest_state *g = &p->guests[i];
         if (!g->used || !g->in.running)
             continue;
@@ -157,7 +157,7 @@ void policy_plan_memory(struct policy *p, vi_time now, const struct policy_snaps
         left -= more;
         set_target(p, now, g, g->in.target_kb + more, POLICY_GROW);
     }
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         if (p->guests[i].used)
             book += charged(&p->guests[i].in);
     p->load.total_kb = s->total_kb;

@@ -121,7 +121,7 @@ static double cost_of(const struct policy *p, const struct guest_state *g)
 static struct guest_state *hungriest(struct policy *p)
 {
     struct guest_state *best = NULL;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++) {
+    for (unsigned i = 0; i < p->top; i++) {
         struct guest_state *g = &p->guests[i];
         if (g->used && g->in.running && g->short_kb && (!best || g->short_kb > best->short_kb))
             best = g;
@@ -154,7 +154,7 @@ static struct guest_state *cheapest(struct policy *p, vi_time now, struct guest_
 {
     struct guest_state *best = NULL;
     double least = INFINITY;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++) {
+    for (unsigned i = 0; i < p->top; i++) {
         struct guest_state *g = &p->guests[i];
         const char *why;
         double c;
@@ -354,7 +354,7 @@ void policy_consider_move(struct policy *p, vi_time now)
         decide_move(p, now); /* with those that answered */
         return;
     }
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         if (p->guests[i].used) {
             leaving += p->guests[i].in.frozen;
             cpu_short |= p->guests[i].short_cpu && policy_k_of_n(p, p->guests[i].cpu_above);

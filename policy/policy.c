@@ -148,7 +148,7 @@ void policy_say(struct policy *p, const struct policy_decision *d)
 
 struct guest_state *policy_guest_find(const struct policy *p, const struct vi_id *uuid)
 {
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         if (p->guests[i].used && vi_id_equal(&p->guests[i].in.uuid, uuid))
             return (struct guest_state *)(uintptr_t)&p->guests[i];
     return NULL;
@@ -173,7 +173,7 @@ double policy_shares_of(const struct policy *p, const struct guest_state *g)
 {
     unsigned n = 0;
     double shares = 100;
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         n += p->guests[i].used && p->guests[i].in.running && vi_id_equal(&p->guests[i].in.env, &g->in.env);
     for (unsigned i = 0; i < p->n_envs; i++)
         if (vi_id_equal(&p->envs[i].id, &g->in.env))
@@ -186,9 +186,11 @@ double policy_shares_of(const struct policy *p, const struct guest_state *g)
 static struct guest_state *place_for(struct policy *p, const struct vi_id *uuid)
 {
     struct guest_state *g = policy_guest_find(p, uuid);
-    for (unsigned i = 0; !g && i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; !g && i < p->top; i++)
         if (!p->guests[i].used)
             g = &p->guests[i];
+    if (!g && p->top < POLICY_GUESTS)
+        g = &p->guests[p->top++];
     return g;
 }
 
@@ -201,14 +203,14 @@ static void take_snapshot(struct policy *p, vi_time now, const struct policy_eve
     p->n_peers = ev->n_peers < POLICY_PEERS ? ev->n_peers : POLICY_PEERS;
     if (p->n_peers)
         memcpy(p->peers, ev->peers, p->n_peers * sizeof *ev->peers);
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         p->guests[i].seen = false;
     for (unsigned i = 0; i < s->n_guests; i++) {
         struct guest_state *g = place_for(p, &s->guests[i].uuid);
         if (g)
             policy_measure(p, now, g, &s->guests[i]);
     }
-    for (unsigned i = 0; i < POLICY_GUESTS; i++)
+    for (unsigned i = 0; i < p->top; i++)
         if (p->guests[i].used && !p->guests[i].seen &&
             !(p->guests[i].awaited && now - p->guests[i].came_at < AWAITED_FOR))
             memset(&p->guests[i], 0, sizeof p->guests[i]);
