@@ -226,6 +226,26 @@ static void test_follows_down(void **unused)
     assert_int_equal(h.guest[g].weight, 13);
 }
 
+/* Down to the peak of what is remembered, whatever the moment. */
+static void test_follows_down_to_the_peak(void **unused)
+{
+    (void)unused;
+    for (unsigned phase = 0; phase < 2; phase++) {
+        unsigned g;
+        set_up(NULL);
+        g = ph_guest(&h, 512, 256, 512);
+        ph_open(&h);
+        h.pct[g] = 150;
+        ph_run(&h, 20);
+        for (unsigned i = 0; i < 30; i++) {
+            h.pct[g] = (i + phase) & 1 ? 5 : 20;
+            ph_evaluate(&h);
+        }
+        assert_true(near(ph_view(&h, g).entitlement_pct, 20 / 0.575));
+        ph_close(&h);
+    }
+}
+
 /* Weight changes in 500 evaluations, when 30 have gone by. */
 static unsigned changes(double (*load)(unsigned i, struct vi_rng *rng))
 {
@@ -373,6 +393,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_idle_shares_are_used, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_range, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_follows_down, set_up, tear_down),
+        cmocka_unit_test(test_follows_down_to_the_peak),
         cmocka_unit_test_setup_teardown(test_small_loads_do_not_flap, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_small_differences_stay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_without_report, set_up, tear_down),
