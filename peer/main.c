@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 
 #include "peer/agent.h"
 #include "peer/base/log.h"
@@ -109,6 +110,12 @@ static int run_supervisor(int argc, char **argv)
     return supervisor_main(&o);
 }
 
+/* So that ps and top don't call all three the same. */
+static void call_process(const char *name)
+{
+    (void)prctl(PR_SET_NAME, name);
+}
+
 static int run_agent(void)
 {
     struct config c;
@@ -116,6 +123,7 @@ static int run_agent(void)
     int err = load(&c);
     if (err)
         return err;
+    call_process("violin-agent");
     for (unsigned i = 0; i < c.n_image_dirs; i++)
         folders[i] = c.image_dirs[i];
     struct agent_options o = {.run_dir = c.run_dir,
@@ -137,6 +145,7 @@ static int run_peer_child(void)
     int err = load(&c);
     if (err)
         return err;
+    call_process("violin-peer");
     if (peer_child_prepare(c.user, c.group, why, sizeof why)) {
         fprintf(stderr, "violin: %s\n", why);
         return EXIT_CONFIGURATION;

@@ -144,11 +144,13 @@ class XenHost:
         self.sh(f"cat > /etc/violin/violin.conf <<'X'\n{text}X\nviolin config check")
 
     def start(self, env=""):
-        self.sh(f"{env} setsid violin peer </dev/null >>/var/log/violin.log 2>&1 & "
+        self.sh(f"{env} setsid sh -c 'echo $$ >/run/violin.pid; exec violin peer' </dev/null >>/var/log/violin.log 2>&1 & "
                 "for i in $(seq 600); do violin status >/dev/null 2>&1 && exit 0; sleep 0.2; done; cat /var/log/violin.log; exit 1")
 
     def stop(self):
-        self.sh("pkill -CONT violin; pkill -TERM -o -x violin; for i in $(seq 300); do pgrep -x violin >/dev/null || exit 0; sleep 0.1; done; pkill -KILL -x violin")
+        """Ends the peer in order; one that a fault point stopped is killed with its supervisor."""
+        self.sh("p=$(cat /run/violin.pid); for i in $(seq 100); do kill -TERM $p 2>/dev/null || exit 0; sleep 0.3; done; "
+                "kill -KILL $p $(pidof violin-peer violin-agent); sleep 1")
 
     def create(self, name, bridge, mac, memory, maxmem, words, kernel="/mnt/images/vmlinuz"):
         cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "{kernel}"\nramdisk = "/mnt/images/domu.cpio"\n'
