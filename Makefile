@@ -93,12 +93,14 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/%_main.o $(BUILD)/libsim.a $(BUILD)/lib
 
 # ---- tests -------------------------------------------------------------------------------------
 RUN := $(PYTHON) tests/run.py --results $(BUILD)/results
+VECTORS := /usr/share/gocode/src/github.com/flynn/noise/vectors.txt
 
 check: deps
 	$(Q)$(MAKE) all check-unit check-sim check-net
 check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 	$(Q)$(RUN) unit $(UNIT)
-	$(Q)$(RUN) vectors "$(BUILD)/tests/noise_vectors /usr/share/gocode/src/github.com/flynn/noise/vectors.txt"
+	$(Q)$(RUN) vectors "$(BUILD)/tests/noise_vectors $(VECTORS)" \
+	    "$(PYTHON) tests/unit/test_noise_json.py $(BUILD)/tests/noise_vectors $(VECTORS)"
 check-sim: need $(SIMS)
 	$(Q)$(RUN) sim $(SIMS)
 check-net: faults

@@ -237,11 +237,13 @@ static void test_follows_down_to_the_peak(void **unused)
         ph_open(&h);
         h.pct[g] = 150;
         ph_run(&h, 20);
+        h.t.weights = 0;
         for (unsigned i = 0; i < 30; i++) {
             h.pct[g] = (i + phase) & 1 ? 5 : 20;
             ph_evaluate(&h);
         }
         assert_true(near(ph_view(&h, g).entitlement_pct, 20 / 0.575));
+        assert_int_equal(h.t.weights, 1); /* at once, not down too far and up again */
         ph_close(&h);
     }
 }

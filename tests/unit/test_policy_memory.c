@@ -286,6 +286,22 @@ static void test_not_after_growing(void **unused)
     assert_int_equal(h.t.memories, 2);
 }
 
+/* Its report begins late: a window must be known before anything is taken. */
+static void test_window_is_known(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 115, 1000);
+    (void)unused;
+    h.cfg.shrink_window = 100 * VI_SEC;
+    h.guest[g].report = false;
+    ph_open(&h);
+    ph_run(&h, 60);
+    h.guest[g].report = true;
+    ph_run(&h, 18);
+    assert_int_equal(h.t.memories, 0);
+    ph_run(&h, 4);
+    assert_int_equal(h.t.memories, 1);
+}
+
 static void test_floor(void **unused)
 {
     unsigned g = ph_guest(&h, 1000, 1, 1000);
@@ -404,6 +420,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_shrunk_after_a_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_in_steps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_after_growing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_window_is_known, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_floor, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_swapping_is_not_shrunk, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shrink_then_grow, set_up, tear_down),
