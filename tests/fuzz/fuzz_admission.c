@@ -179,7 +179,7 @@ static void pass(struct world *w, unsigned k, bool forget)
     deliver(w, to, data, len);
 }
 
-/* A good request, for a name out of the input; or one of another token; or bytes that are none. */
+/* A good request, for a name out of the input; or, as the first byte says, one of another token; or bytes that are none. */
 static void join(struct world *w, const uint8_t *d, size_t n)
 {
     struct mesh_event ev = {.kind = MESH_EV_JOIN};
@@ -188,7 +188,8 @@ static void join(struct world *w, const uint8_t *d, size_t n)
     size_t len = 0;
     memcpy(q.ed, joiner.ed_pk, 32);
     memcpy(q.x, joiner.x_pk, 32);
-    memcpy(q.host, d, n < 12 ? n : 12);
+    for (size_t i = 0; i < 2 && i + 1 < n; i++)
+        q.host[i] = (char)('a' + d[i + 1] % 28); /* most of them letters */
     if (d[0] & 16)
         q.x[0] ^= 1;
     if (d[0] & 32)
