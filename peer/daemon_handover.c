@@ -16,6 +16,8 @@
 #include "peer/base/log.h"
 #include "peer/rpc_write.h"
 
+#define WAIT_WORTH_SAYING (15 * VI_SEC)
+
 /* What runs outside the core for one handover. */
 struct transit {
     bool used, prepared;
@@ -442,13 +444,37 @@ static void perform(struct daemon *d, const struct handover_effect *fx)
     }
 }
 
+/* What an operator should know about: handovers that only a person can decide, and those that wait for a
+ * host that doesn't answer. */
+static void warn(struct daemon *d, vi_time now)
+{
+    unsigned undecided = 0, pos = 0;
+    bool waits = false;
+    struct handover_view v, w;
+    while (handover_next(d->handovers, &pos, &v)) {
+        undecided += v.undecided;
+        if (!v.undecided && v.role == HANDOVER_SOURCE && (v.state == HS_GO || v.state == HS_SUSPENDED) &&
+            now - v.since > WAIT_WORTH_SAYING) {
+            waits = true;
+            w = v;
+        }
+    }
+    if (undecided)
+        daemon_warn(d, WARN_HANDOVER, "%u handover(s) need your decision: violin handover list", undecided);
+    else if (waits)
+        daemon_warn(d, WARN_HANDOVER,
+                    w.state == HS_GO ? "%s was given to %s, which does not answer: suspended here until it says whether it has it"
+                                     : "%s is suspended here: %s, where it was sent, does not answer",
+                    w.guest->name, daemon_member_name(d, &w.peer));
+    else
+        daemon_warn(d, WARN_HANDOVER, NULL);
+}
+
 void daemon_handover_pump(struct daemon *d, vi_time now)
 {
     static struct handover_effect copy;
     static struct handover_guest guest;
     const struct handover_effect *fx;
-    unsigned undecided = 0, pos = 0;
-    struct handover_view v;
     if (handovers_deadline(d->handovers) <= now) {
         struct handover_event tick = {.kind = HANDOVER_EV_TICK};
         step(d, &tick);
@@ -461,9 +487,7 @@ void daemon_handover_pump(struct daemon *d, vi_time now)
         }
         perform(d, &copy);
     }
-    while (handover_next(d->handovers, &pos, &v))
-        undecided += v.undecided;
-    daemon_warn(d, WARN_HANDOVER, undecided ? "%u handover(s) need your decision: violin handover list" : NULL, undecided);
+    warn(d, now);
 }
 
 vi_time daemon_handover_deadline(const struct daemon *d)
@@ -551,16 +575,35 @@ static void on_paused(void *arg, int err, const char *detail)
         vi_log(VI_LOG_WARN, "handover", "pausing a second copy: %s", detail);
 }
 
+/* A received copy that runs though nobody gave it: somebody unpaused it by hand. NULL: none such. */
+static const struct vi_id *not_given(struct daemon *d, const struct hv_guest *g)
+{
+    static struct handover_view v;
+    unsigned pos = 0;
+    while (handover_next(d->handovers, &pos, &v))
+        if (v.role == HANDOVER_DESTINATION && v.state == HD_RESTORED && !v.over &&
+            vi_id_equal(&v.guest->uuid, &g->uuid))
+            return &v.peer;
+    return NULL;
+}
+
 void daemon_handover_guests(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_guests; i++) {
         const struct hv_guest *g = &d->guests[i];
         const struct owned_guest *o = daemon_owner_find(d, &g->uuid);
-        if (!o || vi_id_equal(&o->owner, &d->me.id) || g->state != HV_RUNNING ||
-            handover_has_guest(d->handovers, &g->uuid))
+        const struct vi_id *giver;
+        if (g->state != HV_RUNNING)
             continue;
-        daemon_warn(d, WARN_GUEST, "%s runs here, but it was given to %s: this copy is paused", g->name,
-                    daemon_member_name(d, &o->owner));
+        giver = not_given(d, g);
+        if (giver)
+            daemon_warn(d, WARN_GUEST, "%s was run here before %s gave it: this copy is paused", g->name,
+                        daemon_member_name(d, giver));
+        else if (o && !vi_id_equal(&o->owner, &d->me.id) && !handover_has_guest(d->handovers, &g->uuid))
+            daemon_warn(d, WARN_GUEST, "%s runs here, but it was given to %s: this copy is paused", g->name,
+                        daemon_member_name(d, &o->owner));
+        else
+            continue;
         (void)d->hv->ops->pause(d->hv, g->domid, &g->uuid, on_paused, d);
     }
 }

@@ -15,7 +15,8 @@ const char *const handover_fault_points[] = {
     "handover.dest-aborted.journalled", "handover.stream.arriving", "handover.offer.sent", "handover.refuse.sent", "handover.reserve.sent",
     "handover.accept.sent", "handover.ready.sent", "handover.renew.sent", "handover.restored.sent",
     "handover.go.sent", "handover.running.sent", "handover.done.sent", "handover.abort.sent",
-    "handover.aborted.sent", "handover.ask.sent", "handover.unknown.sent", NULL};
+    "handover.aborted.sent", "handover.ask.sent", "handover.unknown.sent",
+    "handover.lost.sent", NULL};
 
 const char *handover_state_text(enum handover_state st)
 {

@@ -19,7 +19,7 @@ static void activate(struct handovers *s, struct handover *h)
     }
 }
 
-/* Nothing is held any more. Over once the source knows; it asks again if this message is lost. */
+/* Nothing is held any more, or nothing that anybody decides here. Over once the source knows; it asks again if this message is lost. */
 static void given_up(struct handovers *s, vi_time now, struct handover *h)
 {
     ho_state(s, now, h, HD_ABORTED, NULL);
@@ -144,18 +144,22 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
             take_go(s, now, h, m);
         else if (h->state == HD_RUNNING)
             ho_send(s, h, M_RUNNING);
+        else if (h->state == HD_LOST)
+            ho_send(s, h, M_LOST);
         else if (h->state == HD_ABORTED)
             ho_send(s, h, M_ABORTED);
         break;
     case M_ABORT:
         h->told = true;
-        if (h->state == HD_ABORTED)
+        if (h->state == HD_ABORTED || h->state == HD_LOST)
             given_up(s, now, h);
         else
             dest_abort(s, now, h, "given up by the source");
         break;
     case M_DONE:
-        if (h->state == HD_RUNNING) {
+        if (h->state == HD_LOST)
+            let_go(s, now, h, "decided by an operator at the source");
+        else if (h->state == HD_RUNNING) {
             ho_state(s, now, h, HD_DONE, "");
             ho_over(s, now, h, 0);
         }
@@ -177,6 +181,12 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
                      "the source has lost its journal: look whether the guest runs there, then resolve");
         } else if (h->state == HD_ABORTED)
             ho_over(s, now, h, VI_ECANCELED);
+        else if (h->state == HD_LOST)
+            let_go(s, now, h, "the source knows of it no more");
+        else if (h->state == HD_RUNNING) { /* it has forgotten because it is done */
+            ho_state(s, now, h, HD_DONE, "");
+            ho_over(s, now, h, 0);
+        }
         break;
     default:
         break;
@@ -246,11 +256,14 @@ static void looked(struct handovers *s, vi_time now, struct handover *h, const s
         }
         break;
     case HD_OWNED:
-        if (ours && d->running)
+        if (d->there && d->running) { /* in another domain by now, if it was rebooted meanwhile */
+            h->domid = d->domid;
             ho_persist(s, h, HD_RUNNING);
-        else if (d->there)
+        } else if (ours && d->paused)
             ho_hv(s, h, HANDOVER_OP_UNPAUSE);
-        else { /* it is ours, and somebody ended it: that was their right; the old copy must not come back */
+        else if (d->there && d->paused)
+            h->wait = W_NONE; /* rebooting: being built; looked at again by the tick */
+        else { /* it is ours, and it or somebody ended it: the old copy must not come back */
             snprintf(h->why, sizeof h->why, "ended here after it was taken over");
             ho_persist(s, h, HD_RUNNING);
         }
@@ -326,6 +339,9 @@ void dest_tick(struct handovers *s, vi_time now, struct handover *h)
         break;
     case HD_RUNNING:
         ho_send(s, h, M_RUNNING);
+        break;
+    case HD_LOST: /* has somebody decided? */
+        ho_send(s, h, M_ASK);
         break;
     case HD_RESTORING: /* its record could not be written: tried again */
         if (h->domid)

@@ -129,6 +129,13 @@ void source_message(struct handovers *s, vi_time now, struct handover *h, const 
         } else
             source_abort(s, now, h, "the destination has forgotten it");
         break;
+    case M_LOST: /* it may have run there for a while: which copy is the true one, only a person can say */
+        if (h->state == HS_GO) {
+            h->undecided = true;
+            snprintf(h->why, sizeof h->why,
+                     "the destination took the guest over, and its host was restarted before it was seen running");
+        }
+        break;
     default:
         break;
     }

@@ -55,7 +55,8 @@ static const char *fault_name(enum msg m)
         [M_RESTORED] = "handover.restored.sent", [M_GO] = "handover.go.sent",
         [M_RUNNING] = "handover.running.sent", [M_DONE] = "handover.done.sent",
         [M_ABORT] = "handover.abort.sent",     [M_ABORTED] = "handover.aborted.sent",
-        [M_ASK] = "handover.ask.sent",         [M_UNKNOWN] = "handover.unknown.sent"};
+        [M_ASK] = "handover.ask.sent",         [M_UNKNOWN] = "handover.unknown.sent",
+        [M_LOST] = "handover.lost.sent"};
     return names[m];
 }
 
@@ -121,7 +122,7 @@ int ho_message_decode(struct message *m, const uint8_t *data, size_t len)
         return VI_EPROTO;
     vi_reader_init(&r, data, len);
     n = vi_read_array(&r, 5);
-    m->kind = (enum msg)vi_read_uint(&r, M_UNKNOWN);
+    m->kind = (enum msg)vi_read_uint(&r, M_LOST);
     if (vi_read_uint(&r, 255) != VERSION)
         return r.err ? VI_EPROTO : VI_EVERSION;
     vi_read_id(&r, &m->id);

@@ -4,6 +4,7 @@
  * with it or only a person can know, the guest is shown as undecided.
  *
  * CASE="a b" repeats one case (the numbers that a failure prints); PAIRS=0 leaves the pairs out. */
+#include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,17 +14,24 @@
 #include "policy/handover.h"
 
 enum fault { NONE, CRASH_S, CRASH_D, REBOOT_S, REBOOT_D, CUT, CUT_FOR_GOOD, DISK_S, DISK_D, XL_DESTROY_S,
-             XL_DESTROY_D, FAULTS };
+             XL_DESTROY_D, XL_REBOOT_S, XL_REBOOT_D, XL_SHUTDOWN_S, XL_SHUTDOWN_D, PANIC_S, PANIC_D, FAULTS };
 static const char *const fault_names[FAULTS] = {"none", "crash source", "crash destination", "reboot source",
                                                 "reboot destination", "cut for 40 s", "cut for good",
                                                 "journal of source fails", "journal of destination fails",
-                                                "xl destroy at source", "xl destroy at destination"};
+                                                "xl destroy at source", "xl destroy at destination",
+                                                "xl reboot at source", "xl reboot at destination",
+                                                "xl shutdown at source", "xl shutdown at destination",
+                                                "guest panics at source, its domain is preserved",
+                                                "guest panics at destination, its domain is preserved"};
 
 #define POINTS   60  /* fault points met in one undisturbed handover are fewer */
-#define QUEUE    4096
-#define RECORDS  256
+#define QUEUE    256 /* more in flight fails the case */
+#define RECORDS  128
 
-enum domstate { ABSENT, RUNS, PAUSED, SUSPENDED };
+enum domstate { ABSENT, RUNS, PAUSED, SUSPENDED, ENDED };
+
+/* A reboot or a shutdown is a request in xenstore: a guest that is paused or suspended takes it once it runs. */
+enum request { NOTHING, REBOOT, SHUTDOWN };
 
 struct host {
     struct handovers *core; /* NULL: crashed */
@@ -39,6 +47,7 @@ struct host {
         bool gone;
         uint8_t data[HANDOVER_RECORD_MAX];
     } records[RECORDS];
+    enum request request;
     bool killed_by_xl, moved, failed;
 };
 
@@ -53,7 +62,7 @@ struct item {
     struct vi_id id;
     enum handover_op op;
     int err;
-    uint32_t domid;
+    uint32_t domid; /* that the operation is for */
     size_t len;
     uint8_t data[HANDOVER_MESSAGE_MAX];
 };
@@ -68,7 +77,7 @@ struct world {
     /* the faults of this case */
     unsigned point, at[2];
     enum fault what[2];
-    bool streaming, stream_broken;
+    bool streaming, stream_broken, overflow;
     unsigned twice;
 };
 
@@ -77,8 +86,10 @@ static struct world *w;
 static void put(enum item_kind kind, int to, vi_time delay, const struct vi_id *id, int err)
 {
     struct item *i;
-    if (w->n >= QUEUE)
+    if (w->n >= QUEUE) {
+        w->overflow = true;
         return;
+    }
     i = &w->queue[w->n++];
     memset(i, 0, sizeof *i);
     i->kind = kind;
@@ -111,8 +122,8 @@ static void reboot(int n)
     struct host *h = &w->h[n];
     crash(n);
     h->boot.b[15]++;
-    if (h->dom == RUNS || h->dom == SUSPENDED || h->dom == PAUSED)
-        h->dom = ABSENT;
+    h->dom = ABSENT;
+    h->request = NOTHING;
     h->back_at = w->now + 30 * VI_SEC;
 }
 
@@ -121,6 +132,37 @@ static void xl_destroy(int n)
     if (w->h[n].dom != ABSENT) {
         w->h[n].killed_by_xl = true;
         w->h[n].dom = ABSENT;
+        w->h[n].request = NOTHING;
+    }
+}
+
+/* The guest gets to run: what was asked of it meanwhile it does now. */
+static void take_request(struct host *h)
+{
+    if (h->dom != RUNS)
+        return;
+    if (h->request == REBOOT)
+        h->domid = ++h->next_domid;
+    else if (h->request == SHUTDOWN) {
+        h->killed_by_xl = true;
+        h->dom = ABSENT;
+    }
+    h->request = NOTHING;
+}
+
+static void ask_guest(int n, enum request r)
+{
+    if (w->h[n].dom == ABSENT || w->h[n].dom == ENDED)
+        return;
+    w->h[n].request = r;
+    take_request(&w->h[n]);
+}
+
+static void panic(int n)
+{
+    if (w->h[n].dom == RUNS) {
+        w->h[n].dom = ENDED;
+        w->h[n].killed_by_xl = true;
     }
 }
 
@@ -137,6 +179,12 @@ static void strike(enum fault f)
     case DISK_D: w->h[1].disk_fails_until = w->now + 20 * VI_SEC; break;
     case XL_DESTROY_S: xl_destroy(0); break;
     case XL_DESTROY_D: xl_destroy(1); break;
+    case XL_REBOOT_S: ask_guest(0, REBOOT); break;
+    case XL_REBOOT_D: ask_guest(1, REBOOT); break;
+    case XL_SHUTDOWN_S: ask_guest(0, SHUTDOWN); break;
+    case XL_SHUTDOWN_D: ask_guest(1, SHUTDOWN); break;
+    case PANIC_S: panic(0); break;
+    case PANIC_D: panic(1); break;
     default: break;
     }
 }
@@ -228,6 +276,7 @@ static void put_hv(int n, vi_time delay, const struct handover_effect *fx, int e
 {
     put(DONE_HV, n, delay, &fx->id, err);
     w->queue[w->n - 1].op = fx->op;
+    w->queue[w->n - 1].domid = fx->domid;
 }
 
 static void do_hv(int n, const struct handover_effect *fx)
@@ -320,9 +369,10 @@ static void step(int n, struct handover_event *ev)
 static void hv_done(struct item *i, struct handover_event *ev)
 {
     struct host *h = &w->h[i->to];
+    bool other = h->dom == ABSENT || h->domid != i->domid; /* the agent looks for this domain id */
     switch (i->op) {
     case HANDOVER_OP_SUSPEND:
-        if (h->dom != RUNS)
+        if (other || h->dom != RUNS)
             ev->err = VI_ENOTFOUND;
         else if (w->stream_broken || w->now < w->cut_until)
             ev->err = VI_EIO; /* it was cut before the guest was suspended: it runs on */
@@ -335,6 +385,7 @@ static void hv_done(struct item *i, struct handover_event *ev)
             ev->err = VI_EIO;
         else {
             h->dom = PAUSED;
+            h->request = NOTHING;
             h->domid = ++h->next_domid;
             ev->domid = h->domid;
         }
@@ -342,24 +393,30 @@ static void hv_done(struct item *i, struct handover_event *ev)
         break;
     case HANDOVER_OP_QUERY: finish_query(h, ev); break;
     case HANDOVER_OP_RESUME:
-        if (h->dom == SUSPENDED)
+        if (other)
+            ev->err = VI_ENOTFOUND;
+        else if (h->dom == SUSPENDED)
             h->dom = RUNS;
         else
             ev->err = VI_ESTATE;
         break;
     case HANDOVER_OP_UNPAUSE:
-        if (h->dom == PAUSED)
+        if (other)
+            ev->err = VI_ENOTFOUND;
+        else if (h->dom == PAUSED)
             h->dom = RUNS;
         else if (h->dom != RUNS)
-            ev->err = VI_ENOTFOUND;
+            ev->err = VI_ESTATE;
         break;
     case HANDOVER_OP_DESTROY:
-        if (h->dom == ABSENT)
+        if (other)
             ev->err = VI_ENOTFOUND;
-        h->dom = ABSENT;
+        else
+            h->dom = ABSENT;
         break;
     }
     check_one_runs();
+    take_request(h);
 }
 
 static void arrive(struct item *i)
@@ -451,6 +508,19 @@ static bool undecided(void)
     return false;
 }
 
+/* A handover that goes on for ever without asking a person: somebody's copy would stay suspended. */
+static bool endless(void)
+{
+    for (int n = 0; n < 2; n++) {
+        struct handover_view v;
+        unsigned pos = 0;
+        while (w->h[n].core && handover_next(w->h[n].core, &pos, &v))
+            if (!v.over && !v.undecided)
+                return true;
+    }
+    return false;
+}
+
 static bool has(enum fault f)
 {
     return w->what[0] == f || w->what[1] == f;
@@ -460,8 +530,12 @@ static const char *judge(void)
 {
     int running = (w->h[0].dom == RUNS) + (w->h[1].dom == RUNS);
     bool host_died = has(REBOOT_S) || has(REBOOT_D), by_xl = w->h[0].killed_by_xl || w->h[1].killed_by_xl;
+    if (w->overflow)
+        return "too much was in flight";
     if (w->twice)
         return "two copies ran";
+    if (!has(CUT_FOR_GOOD) && endless())
+        return "it never ends";
     if (running == 1)
         return NULL;
     if (host_died || by_xl)
@@ -469,6 +543,25 @@ static const char *judge(void)
     if (has(CUT_FOR_GOOD) && undecided())
         return NULL;
     return undecided() ? "no copy runs though both can speak" : "no copy runs, and nobody says so";
+}
+
+/* An undecided handover is decided, knowing where the guest runs; then nothing may be open any more. */
+static const char *operator_decides(void)
+{
+    for (int n = 0; n < 2; n++) {
+        struct handover_view v;
+        unsigned pos = 0;
+        while (w->h[n].core && handover_next(w->h[n].core, &pos, &v)) {
+            struct handover_event ev = {.kind = HANDOVER_EV_RESOLVE, .id = v.id,
+                                        .keep = n == 0 && w->h[1].dom != RUNS};
+            if (v.undecided)
+                step(n, &ev);
+        }
+    }
+    turn(w->now + 300 * VI_SEC);
+    if (w->twice)
+        return "two copies ran after an operator's decision";
+    return undecided() ? "an operator's decision does not end it" : NULL;
 }
 
 static void make_host(int n)
@@ -511,6 +604,8 @@ static const char *play(unsigned a, enum fault fa, unsigned b, enum fault fb, un
     turn(w->now + 600 * VI_SEC);
     *points = w->point;
     bad = judge();
+    if (!bad && !has(CUT_FOR_GOOD))
+        bad = operator_decides();
     handovers_free(w->h[0].core);
     handovers_free(w->h[1].core);
     return bad;
@@ -537,6 +632,9 @@ int main(void)
     const char *one = getenv("CASE"), *pairs = getenv("PAIRS");
     unsigned points = 0, a, b;
     int fa, fb;
+    /* each case makes and frees the same large things */
+    mallopt(M_MMAP_THRESHOLD, 64 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
     w = calloc(1, sizeof *w);
     if (!w || sodium_init() < 0)
         return 1;
