@@ -89,7 +89,7 @@ $(BUILD)/tests/%: $(BUILD)/obj/tests/sim/%_main.o $(BUILD)/libsim.a $(BUILD)/lib
 	@echo '  LINK   $@'
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -lcmocka $(LDLIBS) -lm
-
+$(BUILD)/tests/oom: LDFLAGS += -Wl,--wrap=malloc,--wrap=calloc,--wrap=realloc
 
 # ---- tests -------------------------------------------------------------------------------------
 RUN := $(PYTHON) tests/run.py --results $(BUILD)/results

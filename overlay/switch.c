@@ -763,6 +763,11 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
 
 /* ---- display ---- */
 
+bool switch_has(const struct vswitch *s, const struct vi_id *env)
+{
+    return env_index(s, env) >= 0;
+}
+
 bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigned *pos,
                        struct switch_place *out)
 {

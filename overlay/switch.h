@@ -138,6 +138,9 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev);
 const struct switch_effect *switch_effect(struct vswitch *s);
 vi_time switch_deadline(const struct vswitch *s);
 
+/* Is this environment open here? Not after an EV_ENV that found no memory: say it again. */
+bool switch_has(const struct vswitch *s, const struct vi_id *env);
+
 /* For display: MACs of an environment with their hosts; *pos starts at 0. */
 struct switch_place {
     uint8_t mac[6];

@@ -212,6 +212,13 @@ void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool presen
  * them until its transfer. */
 void daemon_switch_guests(struct daemon *d)
 {
+    for (unsigned i = 0; i < ENV_MAX; i++) { /* said again: a step that found no memory must not be the last word */
+        struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = d->envs[i].def.id, .on = true};
+        if (!d->envs[i].open || switch_has(d->vswitch, &ev.env))
+            continue;
+        switch_step(d->vswitch, daemon_now(), &ev);
+        daemon_switch_participants(d, &d->envs[i]);
+    }
     for (unsigned i = 0; i < d->n_guests; i++) {
         const struct hv_guest *g = &d->guests[i];
         if (!g->incoming && daemon_owns(d, &g->uuid))

@@ -94,10 +94,11 @@ static int finish_write(struct store *s, sqlite3_stmt *st)
     return err;
 }
 
+/* SQLITE_STATIC: what is bound outlives the step, and binding it needs no memory that could lack. */
 static void bind_id(sqlite3_stmt *st, int at, const struct vi_id *id)
 {
     if (st)
-        sqlite3_bind_blob(st, at, id->b, VI_ID_SIZE, SQLITE_TRANSIENT);
+        sqlite3_bind_blob(st, at, id->b, VI_ID_SIZE, SQLITE_STATIC);
 }
 
 static void bind_blob(sqlite3_stmt *st, int at, const void *p, size_t len)
@@ -105,15 +106,43 @@ static void bind_blob(sqlite3_stmt *st, int at, const void *p, size_t len)
     if (st && len == 0)
         sqlite3_bind_zeroblob(st, at, 0);
     else if (st)
-        sqlite3_bind_blob(st, at, p, (int)len, SQLITE_TRANSIENT);
+        sqlite3_bind_blob(st, at, p, (int)len, SQLITE_STATIC);
 }
 
 static bool column_id(sqlite3_stmt *st, int at, struct vi_id *id)
 {
-    if (sqlite3_column_bytes(st, at) != VI_ID_SIZE)
+    const void *p = sqlite3_column_blob(st, at);
+    if (!p || sqlite3_column_bytes(st, at) != VI_ID_SIZE)
         return false;
-    memcpy(id->b, sqlite3_column_blob(st, at), VI_ID_SIZE);
+    memcpy(id->b, p, VI_ID_SIZE);
     return true;
+}
+
+/* A blob, which is NULL both when it is empty and when there was no memory to read it: false then. */
+static bool column_blob(struct store *s, sqlite3_stmt *st, int at, const void **p, size_t *len)
+{
+    *p = sqlite3_column_blob(st, at);
+    *len = (size_t)sqlite3_column_bytes(st, at);
+    return *p || sqlite3_errcode(s->db) != SQLITE_NOMEM;
+}
+
+/* Id and blob of row after row. 0, also when each stops it, or VI_EIO: a row that can't be read must not
+ * be taken for one that isn't there. */
+static int each_row(struct store *s, sqlite3_stmt *st,
+                    bool (*each)(void *arg, const struct vi_id *id, const void *value, size_t len), void *arg)
+{
+    struct vi_id id;
+    int r;
+    while ((r = sqlite3_step(st)) == SQLITE_ROW) {
+        const void *value;
+        size_t len;
+        bool has_id = column_id(st, 0, &id);
+        if (!column_blob(s, st, 1, &value, &len))
+            return failed(s, "can't be read");
+        if (has_id && !each(arg, &id, value, len))
+            return 0;
+    }
+    return r == SQLITE_DONE ? 0 : failed(s, "can't be read");
 }
 
 /* ---- opening ---- */
@@ -252,16 +281,12 @@ int store_journal_each(struct store *s,
                        void *arg)
 {
     sqlite3_stmt *st = prepare(s, "SELECT handover, record FROM journal ORDER BY seq");
-    struct vi_id id;
-    int r = SQLITE_ERROR;
+    int r;
     if (!st)
         return VI_EIO;
-    while ((r = sqlite3_step(st)) == SQLITE_ROW)
-        if (column_id(st, 0, &id) && !each(arg, &id, sqlite3_column_blob(st, 1),
-                                           (size_t)sqlite3_column_bytes(st, 1)))
-            break;
+    r = each_row(s, st, each, arg);
     sqlite3_finalize(st);
-    return r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(s, "can't be read");
+    return r;
 }
 
 int store_journal_forget(struct store *s, const struct vi_id *handover)
@@ -291,6 +316,7 @@ int store_get(struct store *s, enum store_kind kind, const struct vi_id *key, vo
               size_t cap, size_t *len)
 {
     sqlite3_stmt *st = prepare(s, "SELECT value FROM records WHERE kind = ? AND key = ?");
+    const void *have;
     int r, err = 0;
     if (!st)
         return VI_EIO;
@@ -299,12 +325,12 @@ int store_get(struct store *s, enum store_kind kind, const struct vi_id *key, vo
     r = sqlite3_step(st);
     if (r == SQLITE_DONE)
         err = VI_ENOTFOUND;
-    else if (r != SQLITE_ROW)
+    else if (r != SQLITE_ROW || !column_blob(s, st, 0, &have, len))
         err = failed(s, "can't be read");
-    else if ((*len = (size_t)sqlite3_column_bytes(st, 0)) > cap)
+    else if (*len > cap)
         err = VI_EFULL;
     else if (*len)
-        memcpy(value, sqlite3_column_blob(st, 0), *len);
+        memcpy(value, have, *len);
     sqlite3_finalize(st);
     return err;
 }
@@ -323,17 +349,13 @@ int store_each(struct store *s, enum store_kind kind,
                void *arg)
 {
     sqlite3_stmt *st = prepare(s, "SELECT key, value FROM records WHERE kind = ? ORDER BY key");
-    struct vi_id id;
-    int r = SQLITE_ERROR;
+    int r;
     if (!st)
         return VI_EIO;
     sqlite3_bind_int(st, 1, kind);
-    while ((r = sqlite3_step(st)) == SQLITE_ROW)
-        if (column_id(st, 0, &id) && !each(arg, &id, sqlite3_column_blob(st, 1),
-                                           (size_t)sqlite3_column_bytes(st, 1)))
-            break;
+    r = each_row(s, st, each, arg);
     sqlite3_finalize(st);
-    return r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(s, "can't be read");
+    return r;
 }
 
 /* ---- numbers ---- */
@@ -342,7 +364,7 @@ int store_set_number(struct store *s, const char *name, int64_t value)
 {
     sqlite3_stmt *st = prepare(s, "INSERT OR REPLACE INTO meta (name, value) VALUES ('n.' || ?, ?)");
     if (st) {
-        sqlite3_bind_text(st, 1, name, -1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
         sqlite3_bind_int64(st, 2, value);
     }
     return finish_write(s, st);
@@ -353,7 +375,7 @@ int64_t store_number(struct store *s, const char *name, int64_t otherwise)
     sqlite3_stmt *st = prepare(s, "SELECT value FROM meta WHERE name = 'n.' || ?");
     int64_t v = otherwise;
     if (st) {
-        sqlite3_bind_text(st, 1, name, -1, SQLITE_TRANSIENT);
+        sqlite3_bind_text(st, 1, name, -1, SQLITE_STATIC);
         if (sqlite3_step(st) == SQLITE_ROW)
             v = sqlite3_column_int64(st, 0);
     }
@@ -395,10 +417,16 @@ int store_history_each(struct store *s, unsigned limit,
     if (!st)
         return VI_EIO;
     sqlite3_bind_int64(st, 1, limit);
-    while ((r = sqlite3_step(st)) == SQLITE_ROW)
-        if (!each(arg, (uint64_t)sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1),
-                  sqlite3_column_blob(st, 2), (size_t)sqlite3_column_bytes(st, 2)))
+    while ((r = sqlite3_step(st)) == SQLITE_ROW) {
+        const void *record;
+        size_t len;
+        if (!column_blob(s, st, 2, &record, &len)) {
+            r = SQLITE_NOMEM;
             break;
+        }
+        if (!each(arg, (uint64_t)sqlite3_column_int64(st, 0), sqlite3_column_int64(st, 1), record, len))
+            break;
+    }
     sqlite3_finalize(st);
     return r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(s, "can't be read");
 }
