@@ -141,13 +141,18 @@ void source_message(struct handovers *s, vi_time now, struct handover *h, const 
     }
 }
 
-static void journalled_go(struct handovers *s, vi_time now, struct handover *h)
+static void given(struct handovers *s, struct handover *h)
 {
     struct handover_effect *fx = ho_push(s, h, HANDOVER_FX_GIVEN);
     if (fx) {
         fx->len = h->transfer_len;
         memcpy(fx->data, h->transfer, h->transfer_len);
     }
+}
+
+static void journalled_go(struct handovers *s, vi_time now, struct handover *h)
+{
+    given(s, h);
     ho_state(s, now, h, HS_GO, NULL);
     ho_send(s, h, M_GO);
 }
@@ -335,6 +340,7 @@ void source_recover(struct handovers *s, vi_time now, struct handover *h)
         ho_persist(s, h, HS_ABORTED);
         break;
     case HS_GO:
+        given(s, h); /* the crash may have come before that was done */
         ho_state(s, now, h, HS_GO, "asking the destination");
         ho_send(s, h, M_GO);
         break;
