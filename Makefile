@@ -35,7 +35,7 @@ TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/un
 NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run fuzz lint \
+.PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run check-tsan-run fuzz lint \
         format deps install clean help need
 all: need $(BUILD)/violin
 
@@ -44,7 +44,7 @@ help:
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
 	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
-	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan'
+	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: more seeds, all pairs of faults, real Xen XEN_RUNS=5 times'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
@@ -126,8 +126,14 @@ demo: deps
 ASAN := -O1 -g -fno-omit-frame-pointer -fsanitize=address,undefined -fno-sanitize-recover=undefined
 check-asan: need
 	$(Q)$(MAKE) BUILD=$(BUILD)/asan CFLAGS="$(ASAN)" check-asan-run
+	$(Q)$(MAKE) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" check-tsan-run
 check-asan-run: $(UNIT) $(SIMS)
 	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) asan $(UNIT) $(SIMS)
+
+# What has threads of its own, under TSan.
+THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_peer_journal)
+check-tsan-run: $(THREADED)
+	$(Q)$(RUN) tsan $(THREADED)
 
 # The program with named fault points, for the tests that kill it at one of them.
 .PHONY: faults

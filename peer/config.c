@@ -42,7 +42,7 @@ static const struct key keys[] = {
     K_WHOLE("port", port, 7411, 1, 65535, NULL, "port, UDP and TCP"),
     K_TEXT("advertise", advertise, "", "address:port at which others reach this host; empty: found out"),
     K_LIST("seeds", seeds, n_seeds, "members to begin with: \"key@host:port\""),
-    K_WHOLE("overlay-mtu", overlay_mtu, 1500, 576, 9000, "bytes", "of the environments' Ethernet"),
+    K_WHOLE("overlay-mtu", overlay_mtu, 1500, 576, 2700, "bytes", "of the environments' Ethernet"),
     K_WHOLE("migration-bandwidth", migration_bandwidth, 0, 0, 100000, "MiB/s",
             "at most, for each guest that moves; 0: no limit"),
     K_WORD("hypervisor", hypervisor, "libxl", "libxl|simulated", "what runs the guests"),

@@ -1,0 +1,387 @@
+/* Bulk streams over loopback: both ends in one loop, what feeds and drains them in threads. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <pthread.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "overlay/bulk.h"
+#include "peer/base/err.h"
+
+static uv_loop_t loop;
+static uv_timer_t limit; /* bounds a test that would hang */
+static struct mesh_config cfg[2];
+static struct mesh_trust trust;
+static struct vi_id id[2];
+static uint8_t x[2][32];
+static struct vi_rng rng;
+static struct bulk_server *server;
+static uint16_t port;
+
+struct end {
+    bool done;
+    int err;
+    uint64_t bytes;
+};
+static struct end out_end, in_end;
+static bool refuse;
+static unsigned accepted;
+
+/* What the bytes are: any of them tells its place. */
+static uint8_t byte_at(size_t i)
+{
+    return (uint8_t)((i * 2654435761U) >> 13 ^ i);
+}
+
+struct feed {
+    pthread_t thread;
+    int fd;
+    size_t total, done, chunk;
+    useconds_t pause;
+    bool good;
+};
+static struct feed source, sink;
+
+static void *write_all(void *arg)
+{
+    struct feed *f = arg;
+    uint8_t *b = malloc(f->chunk);
+    while (b && f->done < f->total) {
+        size_t n = f->total - f->done < f->chunk ? f->total - f->done : f->chunk;
+        ssize_t w;
+        for (size_t i = 0; i < n; i++)
+            b[i] = byte_at(f->done + i);
+        w = send(f->fd, b, n, MSG_NOSIGNAL);
+        if (w <= 0)
+            break;
+        f->done += (size_t)w;
+    }
+    free(b);
+    close(f->fd);
+    return NULL;
+}
+
+static void *read_all(void *arg)
+{
+    struct feed *f = arg;
+    uint8_t *b = malloc(f->chunk);
+    ssize_t n;
+    f->good = b != NULL;
+    while (b && (n = read(f->fd, b, f->chunk)) > 0) {
+        for (ssize_t i = 0; i < n; i++)
+            f->good &= b[i] == byte_at(f->done + (size_t)i);
+        f->done += (size_t)n;
+        if (f->pause)
+            usleep(f->pause);
+    }
+    free(b);
+    close(f->fd);
+    return NULL;
+}
+
+static void done(void *arg, int err, const char *why, uint64_t bytes)
+{
+    struct end *e = arg;
+    (void)why;
+    assert_false(e->done);
+    e->done = true;
+    e->err = err;
+    e->bytes = bytes;
+    if (out_end.done && (in_end.done || !accepted))
+        uv_stop(&loop);
+}
+
+static int on_accept(void *arg, const struct vi_id *peer, const uint8_t *purpose, size_t len, bulk_done **d, void **d_arg)
+{
+    int pair[2];
+    (void)arg;
+    assert_true(vi_id_equal(peer, &id[0]));
+    assert_int_equal(len, 7);
+    assert_memory_equal(purpose, "purpose", 7);
+    if (refuse)
+        return -1;
+    accepted++;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    sink.fd = pair[0];
+    assert_int_equal(pthread_create(&sink.thread, NULL, read_all, &sink), 0);
+    *d = done;
+    *d_arg = &in_end;
+    return pair[1];
+}
+
+static void on_limit(uv_timer_t *t)
+{
+    (void)t;
+    uv_stop(&loop);
+}
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static void make_hosts(void)
+{
+    uint8_t pk[32], sk[64], ed_pk[32], ed_sk[64];
+    crypto_sign_keypair(pk, sk);
+    strcpy(trust.domain, "lab");
+    memcpy(trust.authority, pk, 32);
+    for (unsigned i = 0; i < 2; i++) {
+        struct cert *c = &cfg[i].cert;
+        memset(&cfg[i], 0, sizeof cfg[i]);
+        crypto_sign_keypair(ed_pk, ed_sk);
+        randombytes_buf(cfg[i].secret, 32);
+        crypto_scalarmult_base(x[i], cfg[i].secret);
+        cert_peer_id(&id[i], ed_pk);
+        strcpy(c->domain, "lab");
+        strcpy(c->host, i ? "there" : "here");
+        memcpy(c->ed, ed_pk, 32);
+        memcpy(c->x, x[i], 32);
+        c->not_before = vi_clock_wall() - VI_HOUR;
+        c->not_after = vi_clock_wall() + VI_HOUR;
+        assert_int_equal(cert_issue(c, sk), 0);
+        cfg[i].has_cert = true;
+        cfg[i].trust = &trust;
+        cfg[i].trusts = 1;
+        cfg[i].wall_minus_now = vi_clock_wall() - vi_clock_boottime();
+    }
+}
+
+static int set_up(void **state)
+{
+    char why[200];
+    (void)state;
+    make_hosts();
+    vi_rng_seed(&rng, 3);
+    uv_loop_init(&loop);
+    uv_timer_init(&loop, &limit);
+    uv_timer_start(&limit, on_limit, 60000, 0);
+    port = free_port();
+    server = bulk_listen(&loop, "127.0.0.1", port, &cfg[1], &rng, on_accept, NULL, why, sizeof why);
+    assert_non_null(server);
+    memset(&out_end, 0, sizeof out_end);
+    memset(&in_end, 0, sizeof in_end);
+    source = (struct feed){.chunk = 65536, .fd = -1};
+    sink = (struct feed){.chunk = 65536, .fd = -1};
+    refuse = false;
+    accepted = 0;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    if (server)
+        bulk_server_close(server);
+    uv_close((uv_handle_t *)&limit, NULL);
+    for (unsigned i = 0; i < 1000 && uv_run(&loop, UV_RUN_NOWAIT); i++)
+        usleep(1000);
+    return uv_loop_close(&loop);
+}
+
+static struct bulk *send_to(uint16_t to_port, const uint8_t to_x[32], const struct vi_id *to, int *feeder)
+{
+    struct mesh_addr at = {.family = 4, .port = to_port, .ip = {127, 0, 0, 1}};
+    int pair[2];
+    struct bulk *b;
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    *feeder = pair[0];
+    b = bulk_send(&loop, &cfg[0], &rng, &at, to_x, to, "purpose", 7, pair[1], 0, done, &out_end);
+    assert_non_null(b);
+    return b;
+}
+
+static void transport(size_t total, size_t write_chunk, size_t read_chunk, useconds_t pause)
+{
+    source.total = total;
+    source.chunk = write_chunk;
+    sink.chunk = read_chunk;
+    sink.pause = pause;
+    (void)send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    assert_int_equal(accepted, 1);
+    pthread_join(sink.thread, NULL);
+    assert_true(out_end.done && in_end.done);
+    assert_int_equal(out_end.err, 0);
+    assert_int_equal(in_end.err, 0);
+    assert_int_equal(out_end.bytes, total);
+    assert_int_equal(in_end.bytes, total);
+    assert_int_equal(sink.done, total);
+    assert_true(sink.good);
+}
+
+/* ---- */
+
+static void whole_and_in_order(void **state)
+{
+    (void)state;
+    transport(24 << 20, 65536, 65536, 0);
+}
+
+/* Many small writes while earlier ones are still under way, and a reader that takes its time. */
+static void slow_reader(void **state)
+{
+    (void)state;
+    transport(6 << 20, 777, 40000, 500);
+}
+
+static void empty(void **state)
+{
+    (void)state;
+    transport(0, 1, 1, 0);
+}
+
+static void one_byte(void **state)
+{
+    (void)state;
+    transport(1, 1, 1, 0);
+}
+
+static void refused(void **state)
+{
+    int feeder;
+    (void)state;
+    refuse = true;
+    (void)send_to(port, x[1], &id[1], &feeder);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(out_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    close(feeder);
+}
+
+static void nobody_there(void **state)
+{
+    int feeder;
+    (void)state;
+    (void)send_to(free_port(), x[1], &id[1], &feeder);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(out_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    close(feeder);
+}
+
+static void another_host_there(void **state)
+{
+    int feeder;
+    (void)state;
+    (void)send_to(port, x[0], &id[0], &feeder); /* the key of somebody else */
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_true(out_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    assert_int_equal(accepted, 0);
+    close(feeder);
+}
+
+static struct bulk *to_cancel;
+
+static void on_cancel_time(uv_timer_t *t)
+{
+    bulk_cancel(to_cancel);
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+/* Given up midway: the other end hears of it, and never takes it for the whole. */
+static void cancelled(void **state)
+{
+    uv_timer_t t;
+    (void)state;
+    source.total = (size_t)1 << 40;
+    sink.pause = 1000;
+    to_cancel = send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_timer_init(&loop, &t);
+    uv_timer_start(&t, on_cancel_time, 300, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    assert_int_equal(accepted, 1);
+    pthread_join(sink.thread, NULL);
+    assert_int_equal(out_end.err, VI_ECANCELED);
+    assert_true(in_end.done);
+    assert_int_not_equal(in_end.err, 0);
+    assert_true(sink.good);
+}
+
+/* Who drains it goes away: the sender hears of it. */
+static void reader_goes(void **state)
+{
+    (void)state;
+    source.total = (size_t)1 << 40;
+    sink.chunk = 0; /* reads nothing, closes at once */
+    (void)send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    if (accepted)
+        pthread_join(sink.thread, NULL);
+    assert_true(out_end.done && in_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    assert_int_not_equal(in_end.err, 0);
+}
+
+static void *talk_garbage(void *arg)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t junk[4096], byte;
+    (void)arg;
+    for (unsigned i = 0; i < BULK_STREAMS_MAX + 20; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        if (connect(fd, (struct sockaddr *)&at, sizeof at) == 0) {
+            randombytes_buf(junk, sizeof junk);
+            (void)!send(fd, junk, i * 80, MSG_NOSIGNAL);
+            shutdown(fd, SHUT_WR);
+            while (recv(fd, &byte, 1, 0) > 0)
+                ;
+        }
+        close(fd);
+    }
+    return NULL;
+}
+
+/* Strangers with noise, more than there are places, and then a good one. */
+static void garbage_first(void **state)
+{
+    pthread_t t;
+    (void)state;
+    assert_int_equal(pthread_create(&t, NULL, talk_garbage, NULL), 0);
+    uv_timer_start(&limit, on_limit, 3000, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(t, NULL);
+    assert_int_equal(accepted, 0);
+    uv_timer_start(&limit, on_limit, 60000, 0);
+    transport(100000, 1000, 1000, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(whole_and_in_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(slow_reader, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(empty, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(one_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nobody_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_host_there, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cancelled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reader_goes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(garbage_first, set_up, tear_down),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,404 @@
+/* Two data paths with their threads, over loopback. The TAPs are socket pairs that keep a frame a
+ * message, as a TAP does; between the two sits a relay of the test's, which can lose, double and bend. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <sodium.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "overlay/datapath.h"
+
+#define SOON 10000 /* ms; bounds what should come at once */
+
+struct side {
+    struct datapath *d;
+    int udp, tap, tap_there; /* tap: the test's end */
+    struct vi_id id;
+    uint16_t port;
+    uint8_t mac[6];
+};
+
+static struct side a, b;
+static int relay; /* both sides believe that the other is here */
+static uint16_t relay_port;
+static struct vi_id env;
+static uint8_t packet[4096];
+static size_t packet_len;
+
+static void on_wake(void *arg)
+{
+    (void)arg;
+}
+
+static int udp_socket(uint16_t *port)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    assert_true(fd >= 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    *port = ntohs(at.sin_port);
+    return fd;
+}
+
+static struct mesh_keys keys_for(const struct side *to, uint32_t local, uint32_t remote, uint64_t generation)
+{
+    struct mesh_keys k = {.peer = to->id, .local = local, .remote = remote, .generation = generation,
+                          .cipher = NOISE_CHACHAPOLY, .tx_queues = 2, .rx_queues = 2, .send = true,
+                          .born = vi_clock_boottime(),
+                          .addr = {.family = 4, .port = relay_port, .ip = {127, 0, 0, 1}}};
+    /* what goes from the smaller index to the greater has one base, what comes back the other */
+    memset(k.tx_base, local < remote ? 0x11 : 0x22, sizeof k.tx_base);
+    memset(k.rx_base, local < remote ? 0x22 : 0x11, sizeof k.rx_base);
+    k.tx_base[0] = k.rx_base[0] = (uint8_t)generation;
+    return k;
+}
+
+static void put_mac(struct switch_env_table *t, const uint8_t mac[6], bool local)
+{
+    unsigned slot = switch_mac_slot(mac);
+    while (t->macs[slot].used)
+        slot++;
+    t->macs[slot] = (struct switch_mac){.used = true, .local = local};
+    memcpy(t->macs[slot].mac, mac, 6);
+}
+
+static void set_table(struct side *s, const struct side *other, uint16_t number)
+{
+    struct switch_table *t = calloc(1, sizeof *t);
+    assert_non_null(t);
+    t->envs[0] = calloc(1, sizeof *t->envs[0]);
+    assert_non_null(t->envs[0]);
+    t->envs[0]->env = env;
+    t->envs[0]->used = true;
+    t->envs[0]->n_peers = 1;
+    t->envs[0]->peers[0] = other->id;
+    t->envs[0]->number[0] = number;
+    put_mac(t->envs[0], s->mac, true);
+    put_mac(t->envs[0], other->mac, false);
+    datapath_set_table(s->d, t);
+}
+
+static void open_side(struct side *s, uint8_t n)
+{
+    struct datapath_config c = {.wake = on_wake};
+    int pair[2];
+    memset(s, 0, sizeof *s);
+    memset(s->id.b, n, sizeof s->id.b);
+    s->mac[0] = 2;
+    s->mac[5] = n;
+    s->udp = udp_socket(&s->port);
+    c.udp_fd = s->udp;
+    s->d = datapath_start(&c);
+    assert_non_null(s->d);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    s->tap = pair[0];
+    datapath_set_tap(s->d, &env, pair[1]);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    struct mesh_keys k;
+    memset(env.b, 0xe, sizeof env.b);
+    relay = udp_socket(&relay_port);
+    open_side(&a, 1);
+    open_side(&b, 2);
+    k = keys_for(&b, 100, 200, 1);
+    datapath_set_keys(a.d, &k);
+    k = keys_for(&a, 200, 100, 1);
+    datapath_set_keys(b.d, &k);
+    set_table(&a, &b, 1);
+    set_table(&b, &a, 1);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    datapath_stop(a.d);
+    datapath_stop(b.d);
+    close(a.tap);
+    close(b.tap);
+    close(a.udp);
+    close(b.udp);
+    close(relay);
+    return 0;
+}
+
+static bool readable(int fd, int ms)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    return poll(&p, 1, ms) == 1;
+}
+
+/* A frame from one side's guest to the other's, of len bytes that tell their place. */
+static void write_frame(struct side *from, const struct side *to, size_t len)
+{
+    uint8_t f[DATAPATH_VNET_HDR + 4096] = {0};
+    memcpy(f + DATAPATH_VNET_HDR, to->mac, 6);
+    memcpy(f + DATAPATH_VNET_HDR + 6, from->mac, 6);
+    for (size_t i = 14; i < len; i++)
+        f[DATAPATH_VNET_HDR + i] = (uint8_t)(i * 7 + len);
+    assert_int_equal(send(from->tap, f, DATAPATH_VNET_HDR + len, 0), (ssize_t)(DATAPATH_VNET_HDR + len));
+}
+
+/* Takes a packet at the relay. */
+static void take_packet(void)
+{
+    ssize_t n;
+    assert_true(readable(relay, SOON));
+    n = recv(relay, packet, sizeof packet, 0);
+    assert_true(n > 0);
+    packet_len = (size_t)n;
+}
+
+static void pass_packet(const struct side *to)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(to->port),
+                             .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    assert_int_equal(sendto(relay, packet, packet_len, 0, (struct sockaddr *)&at, sizeof at), (ssize_t)packet_len);
+}
+
+static void expect_frame(struct side *at, const struct side *from, size_t len)
+{
+    uint8_t f[DATAPATH_VNET_HDR + 4096];
+    static const uint8_t none[DATAPATH_VNET_HDR];
+    assert_true(readable(at->tap, SOON));
+    assert_int_equal(recv(at->tap, f, sizeof f, 0), (ssize_t)(DATAPATH_VNET_HDR + len));
+    assert_memory_equal(f, none, DATAPATH_VNET_HDR);
+    assert_memory_equal(f + DATAPATH_VNET_HDR, at->mac, 6);
+    assert_memory_equal(f + DATAPATH_VNET_HDR + 6, from->mac, 6);
+    for (size_t i = 14; i < len; i++)
+        assert_int_equal(f[DATAPATH_VNET_HDR + i], (uint8_t)(i * 7 + len));
+}
+
+/* The counter in c at this offset reaches n. */
+static bool counter_reaches(struct datapath *d, size_t offset, uint64_t n)
+{
+    for (int ms = 0; ms < SOON; ms += 5) {
+        struct datapath_counters c;
+        uint64_t v;
+        datapath_counters(d, &c);
+        memcpy(&v, (const uint8_t *)&c + offset, sizeof v);
+        if (v >= n)
+            return v == n;
+        usleep(5000);
+    }
+    return false;
+}
+#define REACHES(d, name, n) assert_true(counter_reaches(d, offsetof(struct datapath_counters, name), n))
+
+/* ---- */
+
+static void frames_pass(void **state)
+{
+    static const size_t sizes[] = {14, 60, 590, 1400, 1401, 1514, 2714, 2800};
+    (void)state;
+    for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+        struct side *from = i % 2 ? &b : &a, *to = i % 2 ? &a : &b;
+        write_frame(from, to, sizes[i]);
+        take_packet();
+        assert_true(packet_len <= DATAPATH_PATH_BYTES + MESH_OVERHEAD + 8);
+        pass_packet(to);
+        if (sizes[i] > DATAPATH_PATH_BYTES) {
+            take_packet();
+            pass_packet(to);
+        }
+        expect_frame(to, from, sizes[i]);
+    }
+    write_frame(&a, &b, 2801);
+    REACHES(a.d, too_long, 1);
+}
+
+static void halves_may_come_in_any_order(void **state)
+{
+    uint8_t first[4096];
+    size_t n;
+    (void)state;
+    write_frame(&a, &b, 1514);
+    take_packet();
+    memcpy(first, packet, packet_len);
+    n = packet_len;
+    take_packet();
+    pass_packet(&b);
+    memcpy(packet, first, n);
+    packet_len = n;
+    pass_packet(&b);
+    expect_frame(&b, &a, 1514);
+}
+
+static void replays_and_bent_packets_are_dropped(void **state)
+{
+    (void)state;
+    write_frame(&a, &b, 100);
+    take_packet();
+    for (size_t i = MESH_HEADER; i < packet_len; i += 13) {
+        packet[i] ^= 0x40;
+        pass_packet(&b);
+        packet[i] ^= 0x40;
+    }
+    REACHES(b.d, rx_auth, (packet_len - MESH_HEADER + 12) / 13);
+    pass_packet(&b);
+    expect_frame(&b, &a, 100);
+    pass_packet(&b);
+    pass_packet(&b);
+    REACHES(b.d, rx_replay, 2);
+    packet_len = 20;
+    pass_packet(&b);
+    REACHES(b.d, rx_short, 1);
+    assert_false(readable(b.tap, 20));
+}
+
+static unsigned unknown_seen;
+
+static void on_unknown(void *arg, const struct mesh_addr *from, const uint8_t *data, size_t len)
+{
+    (void)arg;
+    assert_int_equal(from->family, 4);
+    assert_true(len >= MESH_HEADER && data[0] == MESH_DATA);
+    unknown_seen++;
+}
+
+static void unknown_sessions_are_told(void **state)
+{
+    struct mesh_header h = {.type = MESH_DATA, .queue = 1, .receiver = 999, .counter = 0};
+    (void)state;
+    unknown_seen = 0;
+    memset(packet, 0, sizeof packet);
+    packet_len = 100;
+    mesh_header_write(packet, &h);
+    for (unsigned i = 0; i < DATAPATH_UNKNOWN + 20; i++) {
+        pass_packet(&b);
+        REACHES(b.d, rx_unknown, i + 1);
+    }
+    datapath_collect(b.d, NULL, on_unknown, NULL);
+    assert_int_equal(unknown_seen, DATAPATH_UNKNOWN); /* more are counted only */
+    datapath_collect(b.d, NULL, on_unknown, NULL);
+    assert_int_equal(unknown_seen, DATAPATH_UNKNOWN);
+}
+
+static void keys_are_replaced(void **state)
+{
+    struct mesh_keys k;
+    struct mesh_header h;
+    (void)state;
+    k = keys_for(&a, 201, 101, 2);
+    datapath_set_keys(b.d, &k);
+    k = keys_for(&b, 101, 201, 2);
+    datapath_set_keys(a.d, &k);
+    write_frame(&a, &b, 200);
+    take_packet();
+    assert_int_equal(mesh_header_read(&h, packet, packet_len), 0);
+    assert_int_equal(h.receiver, 201); /* the newest that may be sent with */
+    pass_packet(&b);
+    expect_frame(&b, &a, 200);
+    k = (struct mesh_keys){.peer = b.id, .local = 101, .generation = 2, .withdrawn = true};
+    datapath_set_keys(a.d, &k);
+    write_frame(&a, &b, 201);
+    take_packet();
+    assert_int_equal(mesh_header_read(&h, packet, packet_len), 0);
+    assert_int_equal(h.receiver, 200);
+    k = (struct mesh_keys){.peer = b.id, .local = 100, .generation = 1, .withdrawn = true};
+    datapath_set_keys(a.d, &k);
+    write_frame(&a, &b, 202);
+    REACHES(a.d, tx_no_session, 1);
+}
+
+static void old_keys_are_not_used(void **state)
+{
+    struct mesh_keys k = keys_for(&b, 100, 200, 3);
+    (void)state;
+    k.born = vi_clock_boottime() - MESH_REJECT_AFTER - VI_SEC;
+    datapath_set_keys(a.d, &k);
+    write_frame(&a, &b, 100);
+    REACHES(a.d, tx_no_session, 1);
+}
+
+static void no_number_no_frame(void **state)
+{
+    (void)state;
+    set_table(&a, &b, 0);
+    write_frame(&a, &b, 100);
+    REACHES(a.d, tx_no_number, 1);
+    set_table(&a, &b, 7); /* one that the other doesn't have */
+    write_frame(&a, &b, 100);
+    take_packet();
+    pass_packet(&b);
+    REACHES(b.d, rx_number, 1);
+    datapath_set_table(a.d, NULL);
+    write_frame(&a, &b, 100); /* no table: nothing, and nothing breaks */
+    set_table(&a, &b, 1);
+    write_frame(&a, &b, 101);
+    take_packet();
+    pass_packet(&b);
+}
+
+static uint64_t carried;
+
+static void on_used(void *arg, uint32_t local, uint64_t sent, uint64_t received, const struct mesh_addr *from)
+{
+    (void)arg, (void)received, (void)from;
+    assert_int_equal(local, 100);
+    carried += sent;
+}
+
+/* Tables and keys are replaced while frames flow: none is lost, and the sanitizers see no race. */
+static void replaced_under_load(void **state)
+{
+    (void)state;
+    carried = 0;
+    for (unsigned i = 0; i < 2000; i++) {
+        struct mesh_keys k = keys_for(&b, 100, 200, 1);
+        write_frame(&a, &b, 60 + i % 1000);
+        if (i % 7 == 0)
+            set_table(&a, &b, 1);
+        if (i % 11 == 0)
+            datapath_set_keys(a.d, &k);
+        if (i % 13 == 0)
+            datapath_collect(a.d, on_used, NULL, NULL);
+        take_packet();
+        pass_packet(&b);
+        expect_frame(&b, &a, 60 + i % 1000);
+    }
+    datapath_collect(a.d, on_used, NULL, NULL);
+    assert_int_equal(carried, 2000);
+}
+
+static void stop_closes_the_tap(void **state)
+{
+    uint8_t byte;
+    (void)state;
+    datapath_stop(a.d);
+    a.d = NULL;
+    assert_int_equal(recv(a.tap, &byte, 1, 0), 0);
+    datapath_set_tap(b.d, &env, -1);
+    assert_int_equal(recv(b.tap, &byte, 1, 0), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(frames_pass, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(halves_may_come_in_any_order, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(replays_and_bent_packets_are_dropped, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unknown_sessions_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keys_are_replaced, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(old_keys_are_not_used, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(no_number_no_frame, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(replaced_under_load, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stop_closes_the_tap, set_up, tear_down),
+    };
+    if (sodium_init() < 0)
+        return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
