@@ -471,6 +471,7 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
 {
     struct transfer t;
     uint8_t pk[32];
+    bool holds = false;
     if (transfer_decode(&t, data, len) || !vi_id_equal(&t.env, &e->id) ||
         !s->cfg.key_of(s->cfg.arg, &t.from, pk) || transfer_verify(data, len, pk))
         return;
@@ -478,15 +479,15 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
         return; /* ours: by SWITCH_EV_ACTIVATE only */
     if (other_index(e, teller) < 0 && (!vi_id_equal(teller, &t.to) || other_index(e, &t.from) < 0))
         return; /* told by who takes no part, or given by who took none */
-    if (known_by_transfer(s, now, e, &t.to) < 0)
-        return;
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m;
         if (is_local(e, t.macs[i]))
             continue;
         m = find_stated(e, t.macs[i], true);
+        holds |= m && !m->gone && t.epoch == m->epoch && vi_id_equal(&m->peer, &t.to);
         if (!m || t.epoch <= m->epoch || !(m->gone || vi_id_equal(&m->peer, &t.from)))
             continue;
+        holds = true;
         m->gone = false;
         m->peer = t.to;
         m->guest = t.guest;
@@ -497,6 +498,8 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
                 m->counter = e->others[k].counter;
         s->changed = true;
     }
+    if (holds) /* an old one, told again, makes nobody take part */
+        (void)known_by_transfer(s, now, e, &t.to);
 }
 
 static void take_message(struct vswitch *s, vi_time now, const struct switch_event *ev)
