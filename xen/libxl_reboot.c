@@ -146,6 +146,9 @@ static void begin(struct lx_op *op)
 {
     /* Between the event and now the guest may have been taken care of by somebody. */
     if (lx_lookup(op->lx, op->domid, &op->uuid, NULL) || lx_busy(op->lx, op->domid, op)) {
+        struct lx_dom *dom = lx_find(op->lx, op->domid);
+        if (dom)
+            dom->acted = false; /* the next scan looks again */
         lx_finish(op, 0, "%s", "");
         return;
     }
