@@ -31,6 +31,8 @@ struct waiting { /* a callback's way back */
     struct daemon *d;
     struct vi_id id, peer, guest;
     struct rpc_call *call;
+    unsigned n_macs;
+    uint8_t macs[TRANSFER_MACS][6];
     struct hv_description description;
 };
 
@@ -149,6 +151,15 @@ static void on_restored(void *arg, int err, const char *detail, uint32_t domid)
     hv_ended(arg, err, detail, domid);
 }
 
+static bool has_mac(const struct hv_guest *g, const struct waiting *w)
+{
+    for (unsigned i = 0; i < g->n_vifs; i++)
+        for (unsigned k = 0; k < w->n_macs; k++)
+            if (!memcmp(g->vifs[i].mac, w->macs[k], 6))
+                return true;
+    return false;
+}
+
 static void on_queried(void *arg, int err, const struct hv_guest *guests, unsigned n)
 {
     struct waiting *w = arg;
@@ -156,8 +167,10 @@ static void on_queried(void *arg, int err, const struct hv_guest *guests, unsign
     ev.domain.known = err == 0;
     for (unsigned i = 0; !err && i < n; i++) {
         const struct hv_guest *g = &guests[i];
-        if (!vi_id_equal(&g->uuid, &w->guest))
+        if (!vi_id_equal(&g->uuid, &w->guest)) {
+            ev.domain.mac_taken |= has_mac(g, w);
             continue;
+        }
         ev.domain.there = true;
         ev.domain.domid = g->domid;
         ev.domain.running = g->state == HV_RUNNING;
@@ -259,6 +272,8 @@ static void do_hv(struct daemon *d, const struct handover_effect *fx)
         return;
     }
     w->guest = fx->guest->uuid;
+    w->n_macs = fx->guest->n_macs;
+    memcpy(w->macs, fx->guest->macs, sizeof w->macs);
     switch (fx->op) {
     case HANDOVER_OP_SUSPEND:
         do_suspend(d, fx, w);
@@ -343,6 +358,8 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
         step(d, &ev);
         return;
     }
+    if (needs.kb < w->description.target_kb) /* what it will really take */
+        needs.kb = w->description.target_kb;
     n = handover_promised(d->handovers, &kb, &pct);
     if (!e || !e->open)
         admitted(w, VI_ENOTFOUND, "its environment isn't known here");
@@ -388,6 +405,15 @@ static void end_stream(struct daemon *d, const struct vi_id *id)
     t->fd = -1;
 }
 
+/* Given, and given back: this host's again, as soon as that is on the disk, or the guest would be taken
+ * for a second copy when it goes on. */
+static void taken_back(struct daemon *d, const struct handover_effect *fx)
+{
+    const struct owned_guest *o = daemon_owner_find(d, &fx->guest->uuid);
+    if (o && vi_id_equal(&o->owner, &fx->peer) && o->epoch == fx->epoch)
+        daemon_owner_set(d, &fx->guest->uuid, &d->me.id, fx->epoch + 1);
+}
+
 static void said_state(struct daemon *d, const struct handover_effect *fx)
 {
     const char *peer = daemon_member_name(d, &fx->peer);
@@ -415,8 +441,8 @@ static void over(struct daemon *d, const struct handover_effect *fx)
         if (t)
             event_number(ev, "bytes", (double)t->bytes);
         daemon_event_done(d, ev);
-        if (fx->err && !daemon_owns(d, &fx->guest->uuid)) /* given, and given back */
-            daemon_owner_set(d, &fx->guest->uuid, &d->me.id, fx->epoch + 1);
+        if (fx->err)
+            taken_back(d, fx);
     }
     d->next_list = 0;
     if (t && !t->bulk)
@@ -438,7 +464,11 @@ static void perform(struct daemon *d, const struct handover_effect *fx)
     case HANDOVER_FX_ACTIVATE: transferred(d, fx, true); break;
     case HANDOVER_FX_GIVEN: transferred(d, fx, false); break;
     case HANDOVER_FX_END_STREAM: end_stream(d, &fx->id); break;
-    case HANDOVER_FX_STATE: said_state(d, fx); break;
+    case HANDOVER_FX_STATE:
+        if (fx->role == HANDOVER_SOURCE && fx->state == HS_RESUMING)
+            taken_back(d, fx);
+        said_state(d, fx);
+        break;
     case HANDOVER_FX_OVER: over(d, fx); break;
     case HANDOVER_FX_FORGET: journal_forget(d->journal, &fx->id); break;
     }

@@ -385,7 +385,7 @@ static int on_handover(struct handovers *s, vi_time now, struct handover *h, con
         dest_admitted(s, now, h, ev->err, ev->why);
         break;
     case HANDOVER_EV_HV:
-        if (h->wait != W_HV && h->state != HS_ABORTING && h->state != HD_ABORTING)
+        if (h->wait != W_HV)
             break;
         h->wait = W_NONE;
         h->next = now + RETRY;

@@ -63,6 +63,7 @@ struct handover_domain {
     bool there;
     uint32_t domid;
     bool running, paused, suspended, incoming;
+    bool mac_taken; /* a guest with another UUID has one of its MACs */
 };
 
 enum handover_event_kind {

@@ -73,6 +73,9 @@ static void let_go(struct handovers *s, vi_time now, struct handover *h, const c
 
 void dest_abort(struct handovers *s, vi_time now, struct handover *h, const char *why)
 {
+    enum wait wait = h->wait;
+    if (h->state == HD_CHECKING && wait == W_PERSIST)
+        return; /* OWNED is being written: who asks now is told RUNNING */
     switch (h->state) {
     case HD_ADMITTING: case HD_RESERVED:
         let_go(s, now, h, why);
@@ -82,7 +85,9 @@ void dest_abort(struct handovers *s, vi_time now, struct handover *h, const char
         ho_state(s, now, h, HD_ABORTING, why);
         h->undecided = false;
         /* what is under way ends first; it is judged then */
-        if (h->wait == W_NONE || (h->wait == W_HV && h->op == HANDOVER_OP_QUERY))
+        if (wait == W_HV || wait == W_PERSIST)
+            h->wait = wait;
+        else
             ho_persist(s, h, HD_ABORTED);
         break;
     default:
@@ -103,7 +108,8 @@ static void take_go(struct handovers *s, vi_time now, struct handover *h, const 
     if (transfer_decode(&t, m->transfer, m->transfer_len) || !s->cfg.key_of(s->cfg.arg, &h->peer, pk) ||
         transfer_verify(m->transfer, m->transfer_len, pk) || !vi_id_equal(&t.handover, &h->id) ||
         !vi_id_equal(&t.guest, &h->guest.uuid) || !vi_id_equal(&t.from, &h->peer) ||
-        !vi_id_equal(&t.to, &s->cfg.self) || t.epoch != h->epoch)
+        !vi_id_equal(&t.to, &s->cfg.self) || t.epoch != h->epoch || !vi_id_equal(&t.env, &h->guest.env) ||
+        t.n_macs != h->guest.n_macs || memcmp(t.macs, h->guest.macs, t.n_macs * sizeof t.macs[0]) != 0)
         return;
     memcpy(h->transfer, m->transfer, m->transfer_len);
     h->transfer_len = m->transfer_len;
@@ -193,6 +199,30 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
     }
 }
 
+/* Another handover of this guest has a copy here. */
+static bool comes_otherwise(const struct handovers *s, const struct handover *h)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *o = &s->h[i];
+        if (o != h && o->used && !o->over && o->role == HANDOVER_DESTINATION &&
+            vi_id_equal(&o->guest.uuid, &h->guest.uuid) && o->state != HD_ABORTED)
+            return true;
+    }
+    return false;
+}
+
+/* ABORTED is on the disk: nothing of the copy stays. A peer before us may have left one that it had no
+ * time to write down. */
+static void clean_up(struct handovers *s, vi_time now, struct handover *h)
+{
+    if (h->domid)
+        ho_hv(s, h, HANDOVER_OP_DESTROY);
+    else if (h->recovered && vi_id_equal(&h->boot, &s->cfg.boot) && !comes_otherwise(s, h))
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+    else
+        given_up(s, now, h);
+}
+
 void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
 {
     if (h->state == HD_ABORTING && h->recorded != HD_ABORTED) {
@@ -224,11 +254,7 @@ void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
     case HD_ABORTED:
         ho_fault(s, "handover.dest-aborted.journalled");
         ho_push(s, h, HANDOVER_FX_UNPREPARE);
-        if (h->domid)
-            ho_hv(s, h, HANDOVER_OP_DESTROY);
-        else {
-            given_up(s, now, h);
-        }
+        clean_up(s, now, h);
         break;
     case HD_LOST:
         ho_state(s, now, h, HD_LOST, NULL);
@@ -241,6 +267,10 @@ void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
 static void looked(struct handovers *s, vi_time now, struct handover *h, const struct handover_domain *d)
 {
     bool ours = d->there && d->domid == h->domid;
+    if (h->state == HD_ABORTING && h->recorded != HD_ABORTED) { /* given up while we asked */
+        ho_persist(s, h, HD_ABORTED);
+        return;
+    }
     if (!d->known) {
         h->wait = W_NONE;
         return;
@@ -267,6 +297,13 @@ static void looked(struct handovers *s, vi_time now, struct handover *h, const s
             snprintf(h->why, sizeof h->why, "ended here after it was taken over");
             ho_persist(s, h, HD_RUNNING);
         }
+        break;
+    case HD_ABORTING:
+        if (d->there && d->incoming && !d->running) {
+            h->domid = d->domid;
+            ho_hv(s, h, HANDOVER_OP_DESTROY);
+        } else
+            given_up(s, now, h);
         break;
     default:
         h->wait = W_NONE;
@@ -392,8 +429,10 @@ void dest_recover(struct handovers *s, vi_time now, struct handover *h)
         ho_send(s, h, M_RUNNING);
         break;
     case HD_ABORTED:
-        ho_state(s, now, h, HD_ABORTED, h->why);
-        ho_send(s, h, M_ABORTED);
+        ho_state(s, now, h, HD_ABORTING, h->why);
+        if (!same_boot)
+            h->domid = 0;
+        clean_up(s, now, h);
         break;
     case HD_LOST:
         h->undecided = true;

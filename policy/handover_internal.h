@@ -33,6 +33,7 @@ struct handover {
     vi_time since, next, until;
     vi_time retry;  /* the present interval */
     bool suspend_done, restored_seen, persist_failed, resume_it;
+    bool suspending; /* source, restarted: the former peer's suspend may still be under way */
     bool told; /* destination: the source has said ABORT */
     char why[HANDOVER_WHY];
     size_t transfer_len;

@@ -27,6 +27,7 @@ static void give_up_early(struct handovers *s, vi_time now, struct handover *h, 
 
 void source_abort(struct handovers *s, vi_time now, struct handover *h, const char *why)
 {
+    enum wait wait = h->wait;
     switch (h->state) {
     case HS_OFFERED: case HS_ACCEPTED:
         give_up_early(s, now, h, HS_ABORTED, why);
@@ -35,8 +36,10 @@ void source_abort(struct handovers *s, vi_time now, struct handover *h, const ch
         ho_push(s, h, HANDOVER_FX_END_STREAM);
         h->err = VI_ECANCELED;
         ho_state(s, now, h, HS_ABORTING, why);
-        /* a suspend under way ends first: its end tells whether there is something to resume */
-        if (h->wait != W_HV && h->wait != W_PERSIST)
+        /* what is under way ends first: a suspend's end tells whether there is something to resume */
+        if (wait == W_HV || wait == W_PERSIST)
+            h->wait = wait;
+        else
             ho_persist(s, h, HS_ABORTED);
         break;
     default: /* GO is on the disk, or it is being given up already */
@@ -180,7 +183,10 @@ void source_persisted(struct handovers *s, vi_time now, struct handover *h)
         break;
     case HS_GO:
         ho_fault(s, "handover.go.journalled");
-        journalled_go(s, now, h);
+        if (h->state == HS_ABORTING) /* given up while it was written: nobody was told of it */
+            ho_persist(s, h, HS_ABORTED);
+        else
+            journalled_go(s, now, h);
         break;
     case HS_ABORTED:
         ho_fault(s, "handover.aborted.journalled");
@@ -213,22 +219,39 @@ static void write_go(struct handovers *s, vi_time now, struct handover *h)
     ho_persist(s, h, HS_GO);
 }
 
+/* Another handover of this guest has its copy in hand: what an older one left is not for us to resume. */
+static bool moves_otherwise(const struct handovers *s, const struct handover *h)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *o = &s->h[i];
+        if (o != h && o->used && !o->over && o->role == HANDOVER_SOURCE &&
+            vi_id_equal(&o->guest.uuid, &h->guest.uuid) && o->state != HS_ABORTED && o->state != HS_RESUMING)
+            return true;
+    }
+    return false;
+}
+
 /* The answer to a QUERY, by what it was asked for. */
 static void looked(struct handovers *s, vi_time now, struct handover *h, const struct handover_domain *d)
 {
     bool ours = d->there && d->domid == h->domid;
+    if (h->state == HS_ABORTING) { /* given up while we asked */
+        ho_persist(s, h, HS_ABORTED);
+        return;
+    }
     if (!d->known) { /* asked again by the tick */
         h->wait = W_NONE;
         return;
     }
     if (h->state == HS_CHECKING) {
         /* after a reboot of this host our copy is gone, and the other's is all there is */
-        if (h->restarted ? !d->there : ours && d->suspended)
+        if (h->restarted ? !d->there && !d->mac_taken : ours && d->suspended)
             write_go(s, now, h);
         else
             source_abort(s, now, h, "the guest isn't suspended any more: somebody else touched it");
     } else if (h->state == HS_RESUMING) {
-        if (ours && d->suspended)
+        if (ours && vi_id_equal(&h->boot, &s->cfg.boot) && !moves_otherwise(s, h) &&
+            (d->suspended || (d->running && h->suspending)))
             ho_hv(s, h, HANDOVER_OP_RESUME);
         else { /* it runs on, or somebody ended it: nothing to resume */
             ho_state(s, now, h, HS_ABORTED, NULL);
@@ -262,8 +285,10 @@ void source_hv(struct handovers *s, vi_time now, struct handover *h, const struc
         looked(s, now, h, &ev->domain);
         break;
     case HANDOVER_OP_RESUME:
-        if (ev->err && ev->err != VI_ESTATE && ev->err != VI_ENOTFOUND) {
-            h->wait = W_NONE; /* tried again by the tick */
+        if (ev->err) { /* looked at again by the tick; while the suspend is under way it is VI_EAGAIN */
+            if (ev->err == VI_ESTATE)
+                h->suspending = false;
+            h->wait = W_NONE;
             break;
         }
         ho_state(s, now, h, HS_ABORTED, NULL);
@@ -336,6 +361,7 @@ void source_recover(struct handovers *s, vi_time now, struct handover *h)
             ho_send(s, h, M_ASK);
             break;
         }
+        h->suspending = h->recorded == HS_STREAMING; /* it may end, and leave the guest suspended, only now */
         ho_state(s, now, h, HS_ABORTING, "the source's peer was restarted");
         ho_persist(s, h, HS_ABORTED);
         break;

@@ -30,7 +30,7 @@ static bool guest_state(struct lx_op *op, enum hv_guest_state *state, libxl_domi
 static bool alone(struct lx_op *op)
 {
     if (lx_busy(op->lx, op->domid, op)) {
-        lx_finish(op, VI_ESTATE, "something else is being done with this guest");
+        lx_finish(op, VI_EAGAIN, "something else is being done with this guest");
         return false;
     }
     op->exclusive = true;

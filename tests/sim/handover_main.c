@@ -3,7 +3,7 @@
  * pairs. After every step: never two running copies. In the end: exactly one runs, or where a host died
  * with it or only a person can know, the guest is shown as undecided.
  *
- * CASE="a b" repeats one case (the numbers that a failure prints); PAIRS=0 leaves the pairs out. */
+ * CASE="a fault b fault" repeats one case (what a failure prints); PAIRS=0 leaves the pairs out. */
 #include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "peer/base/err.h"
-#include "policy/handover.h"
+#include "policy/handover_internal.h"
 
 enum fault { NONE, CRASH_S, CRASH_D, REBOOT_S, REBOOT_D, CUT, CUT_FOR_GOOD, DISK_S, DISK_D, XL_DESTROY_S,
              XL_DESTROY_D, XL_REBOOT_S, XL_REBOOT_D, XL_SHUTDOWN_S, XL_SHUTDOWN_D, PANIC_S, PANIC_D, FAULTS };
@@ -48,10 +48,10 @@ struct host {
         uint8_t data[HANDOVER_RECORD_MAX];
     } records[RECORDS];
     enum request request;
-    bool killed_by_xl, moved, failed;
+    bool killed_by_xl, moved, failed, saving; /* saving: the guest is stopped, its last pages are on their way */
 };
 
-enum item_kind { MESSAGE, DONE_PERSIST, DONE_HV, DONE_ADMIT, STREAM_COMES };
+enum item_kind { MESSAGE, DONE_PERSIST, DONE_HV, DONE_ADMIT, STREAM_COMES, GUEST_STOPS };
 
 struct item {
     vi_time at;
@@ -82,6 +82,8 @@ struct world {
 };
 
 static struct world *w;
+static bool older; /* an earlier move of the guest, to a host that never answered, is still in the journal */
+static const struct vi_id older_id = {.b = {0x66}};
 
 static void put(enum item_kind kind, int to, vi_time delay, const struct vi_id *id, int err)
 {
@@ -111,18 +113,20 @@ static void crash(int n)
     h->core = NULL;
     h->generation++;
     h->back_at = w->now + 3 * VI_SEC;
-    if (w->streaming) { /* the agent ends the stream; a suspended guest stays suspended */
-        w->streaming = false;
+    /* the agent ends the stream; what was suspended stays so, what came whole is built to its end */
+    if (w->streaming && (w->h[0].dom == RUNS || w->h[0].saving))
         w->stream_broken = true;
-    }
 }
 
 static void reboot(int n)
 {
     struct host *h = &w->h[n];
     crash(n);
+    if (n == 1)
+        w->stream_broken = true;
     h->boot.b[15]++;
     h->dom = ABSENT;
+    h->saving = false;
     h->request = NOTHING;
     h->back_at = w->now + 30 * VI_SEC;
 }
@@ -241,6 +245,7 @@ static void finish_query(struct host *h, struct handover_event *ev)
     ev->domain.running = h->dom == RUNS;
     ev->domain.paused = h->dom == PAUSED;
     ev->domain.suspended = h->dom == SUSPENDED;
+    ev->domain.incoming = h->dom == PAUSED;
 }
 
 static void do_persist(int n, const struct handover_effect *fx)
@@ -259,6 +264,8 @@ static void do_persist(int n, const struct handover_effect *fx)
 static void do_send(int n, const struct handover_effect *fx)
 {
     struct item *i;
+    if (!vi_id_equal(&fx->peer, &w->h[1 - n].id))
+        return;
     if (w->now < w->cut_until || w->n >= QUEUE || vi_rng_below(&w->rng, 20) == 0)
         return;
     put(MESSAGE, 1 - n, (vi_time)(1 + vi_rng_below(&w->rng, 30)) * VI_MSEC, &fx->id, 0);
@@ -290,6 +297,8 @@ static void do_hv(int n, const struct handover_effect *fx)
         w->streaming = true;
         w->stream_broken = false;
         put(STREAM_COMES, 1, 20 * VI_MSEC, &fx->id, 0);
+        put(GUEST_STOPS, n, 700 * VI_MSEC, &fx->id, 0);
+        w->queue[w->n - 1].domid = fx->domid;
         put_hv(n, 900 * VI_MSEC, fx, 0);
         break;
     case HANDOVER_OP_RESTORE:
@@ -372,16 +381,18 @@ static void hv_done(struct item *i, struct handover_event *ev)
     bool other = h->dom == ABSENT || h->domid != i->domid; /* the agent looks for this domain id */
     switch (i->op) {
     case HANDOVER_OP_SUSPEND:
-        if (other || h->dom != RUNS)
+        h->saving = false;
+        if (other || (h->dom != RUNS && h->dom != SUSPENDED))
             ev->err = VI_ENOTFOUND;
-        else if (w->stream_broken || w->now < w->cut_until)
-            ev->err = VI_EIO; /* it was cut before the guest was suspended: it runs on */
-        else
-            h->dom = SUSPENDED;
+        else if (w->stream_broken || w->now < w->cut_until) {
+            ev->err = VI_EIO; /* cut; the guest runs on, or stays as it is */
+            w->stream_broken = true;
+        } else if (h->dom == RUNS)
+            ev->err = VI_ESTATE;
         break;
     case HANDOVER_OP_RESTORE:
         /* whole only if the source's end came through */
-        if (w->stream_broken || w->now < w->cut_until || w->h[0].dom == RUNS)
+        if (w->stream_broken || w->now < w->cut_until || w->h[0].dom == RUNS || w->h[0].saving)
             ev->err = VI_EIO;
         else {
             h->dom = PAUSED;
@@ -395,6 +406,8 @@ static void hv_done(struct item *i, struct handover_event *ev)
     case HANDOVER_OP_RESUME:
         if (other)
             ev->err = VI_ENOTFOUND;
+        else if (h->saving)
+            ev->err = VI_EAGAIN;
         else if (h->dom == SUSPENDED)
             h->dom = RUNS;
         else
@@ -434,12 +447,18 @@ static void arrive(struct item *i)
     case DONE_PERSIST: ev.kind = HANDOVER_EV_PERSISTED; ev.why = i->err ? "disk full" : NULL; break;
     case DONE_HV:
         ev.kind = HANDOVER_EV_HV;
-        if (stale && (i->op == HANDOVER_OP_RESTORE || i->op == HANDOVER_OP_SUSPEND))
-            return; /* the agent ended it when its peer went */
         if (!i->err)
             hv_done(i, &ev);
         break;
     case DONE_ADMIT: ev.kind = HANDOVER_EV_ADMITTED; break;
+    case GUEST_STOPS: {
+        struct host *h = &w->h[i->to];
+        if (h->dom == RUNS && h->domid == i->domid && !w->stream_broken && w->now >= w->cut_until) {
+            h->dom = SUSPENDED;
+            h->saving = true;
+        }
+        return;
+    }
     case STREAM_COMES:
         if (stale || w->stream_broken || !w->h[1].core ||
             !handover_expects_stream(w->h[1].core, &i->id, &w->h[0].id)) {
@@ -502,7 +521,7 @@ static bool undecided(void)
         struct handover_view v;
         unsigned pos = 0;
         while (w->h[n].core && handover_next(w->h[n].core, &pos, &v))
-            if (!v.over || v.undecided)
+            if (!vi_id_equal(&v.id, &older_id) && (!v.over || v.undecided))
                 return true;
     }
     return false;
@@ -515,7 +534,7 @@ static bool endless(void)
         struct handover_view v;
         unsigned pos = 0;
         while (w->h[n].core && handover_next(w->h[n].core, &pos, &v))
-            if (!v.over && !v.undecided)
+            if (!vi_id_equal(&v.id, &older_id) && !v.over && !v.undecided)
                 return true;
     }
     return false;
@@ -536,6 +555,9 @@ static const char *judge(void)
         return "two copies ran";
     if (!has(CUT_FOR_GOOD) && endless())
         return "it never ends";
+    for (int n = 0; !undecided() && n < 2; n++)
+        if (w->h[n].dom == PAUSED || w->h[n].dom == SUSPENDED)
+            return "a copy is left that nobody has in hand";
     if (running == 1)
         return NULL;
     if (host_died || by_xl)
@@ -562,6 +584,22 @@ static const char *operator_decides(void)
     if (w->twice)
         return "two copies ran after an operator's decision";
     return undecided() ? "an operator's decision does not end it" : NULL;
+}
+
+static void older_move(const struct handover_guest *guest)
+{
+    static struct handover h;
+    struct host *s = &w->h[0];
+    memset(&h, 0, sizeof h);
+    h.role = HANDOVER_SOURCE;
+    memset(h.peer.b, 3, sizeof h.peer.b);
+    h.boot = s->boot;
+    h.domid = guest->domid;
+    h.epoch = 2;
+    h.guest = *guest;
+    s->records[0].id = older_id;
+    s->records[0].len = (size_t)ho_record_encode(&h, HS_ABORTED, s->records[0].data, sizeof s->records[0].data);
+    s->n_records = 1;
 }
 
 static void make_host(int n)
@@ -591,13 +629,17 @@ static const char *play(unsigned a, enum fault fa, unsigned b, enum fault fb, un
     w->what[1] = fb;
     w->h[0].dom = RUNS;
     w->h[0].domid = w->h[0].next_domid = 7;
-    start_peer(0);
-    start_peer(1);
     memset(guest.uuid.b, 9, sizeof guest.uuid.b);
     snprintf(guest.name, sizeof guest.name, "g");
     guest.domid = 7;
     guest.kb = 65536;
     guest.n_macs = 1;
+    if (older)
+        older_move(&guest);
+    start_peer(0);
+    start_peer(1);
+    if (older)
+        turn(w->now + VI_SEC);
     memset(ev.id.b, 0x77, sizeof ev.id.b);
     ev.peer = w->h[1].id;
     step(0, &ev);
@@ -623,7 +665,7 @@ static void run_case(unsigned a, enum fault fa, unsigned b, enum fault fb)
     }
     failed++;
     if (failed <= 20)
-        printf("CASE=\"%u %d %u %d\": %s (%s at point %u, %s at point %u); source %d, destination %d\n", a, fa, b, fb, bad,
+        printf("%sCASE=\"%u %d %u %d\": %s (%s at point %u, %s at point %u); source %d, destination %d\n", older ? "OLDER=1 " : "", a, fa, b, fb, bad,
                fault_names[fa], a, fault_names[fb], b, w->h[0].dom, w->h[1].dom);
 }
 
@@ -638,6 +680,7 @@ int main(void)
     w = calloc(1, sizeof *w);
     if (!w || sodium_init() < 0)
         return 1;
+    older = getenv("OLDER") != NULL;
     if (one && sscanf(one, "%u %d %u %d", &a, &fa, &b, &fb) == 4) {
         run_case(a, (enum fault)fa, b, (enum fault)fb);
         printf("handover: %u passed, %u failed\n", passed, failed);
@@ -651,6 +694,11 @@ int main(void)
     for (a = 0; a <= points; a++)
         for (fa = CRASH_S; fa < FAULTS; fa++)
             run_case(a, (enum fault)fa, 0, NONE);
+    older = true;
+    for (a = 0; a <= points; a++)
+        for (fa = CRASH_S; fa < FAULTS; fa++)
+            run_case(a, (enum fault)fa, 0, NONE);
+    older = false;
     for (a = 0; (!pairs || strcmp(pairs, "0") != 0) && a <= points; a++)
         for (b = a; b <= points + 6; b++)
             for (fa = CRASH_S; fa < FAULTS; fa++)
