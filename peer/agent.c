@@ -72,6 +72,22 @@ static void on_hv_event(void *arg, const struct hv_event *e)
     agent_tell(a, e);
 }
 
+/* The agent's own folder. What root starts guests again from must be nobody else's. NULL: there is none. */
+static const char *own_folder(const char *path)
+{
+    struct stat st;
+    if ((mkdir(path, 0700) && errno != EEXIST) || lstat(path, &st)) {
+        vi_log(VI_LOG_WARN, "agent", "%s: %s; set agent-dir: without it a guest whose reboot is cut short stays down",
+               path, strerror(errno));
+        return NULL;
+    }
+    if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH)) {
+        vi_log(VI_LOG_WARN, "agent", "%s: no folder, or not root's alone; it isn't used. Set agent-dir", path);
+        return NULL;
+    }
+    return path;
+}
+
 static struct hypervisor *open_hypervisor(struct agent *a)
 {
     const struct agent_options *o = a->options;
@@ -82,7 +98,7 @@ static struct hypervisor *open_hypervisor(struct agent *a)
     struct hypervisor_libxl_config c = {.image_folders = o->image_folders,
                                         .n_image_folders = o->n_image_folders,
                                         .user = o->user,
-                                        .state_folder = o->state_dir};
+                                        .state_folder = own_folder(o->state_dir)};
     return hypervisor_libxl_open(&a->loop, &c, a->problem, sizeof a->problem);
 }
 
