@@ -13,7 +13,7 @@ libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 
 libxentoolcore1 libxentoollog1 libyajl2 libzstd1 socat zlib1g xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common
 xenstore-utils""".split()
 DOM0_MODULES = """xen-netback xen-blkback xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs bridge tun veth virtio_net
-virtio_pci virtio_blk ext4 9p 9pnet_virtio""".split()
+virtio_pci virtio_blk crc32c_generic ext4 9p 9pnet_virtio""".split()
 
 DOMU_INIT = r"""#!/bin/sh
 # Words of the command line: ip4=10.0.0.5/24  burn=1 (a busy loop)  serve=PORT  talk=IP:PORT.
@@ -40,10 +40,10 @@ mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev;
 for w in $(cat /proc/cmdline); do case $w in lab.name=*) NAME=${w#*=};; lab.addr=*) ADDR=${w#*=};; esac; done
 hostname $NAME
 mkdir -p /run/xen /run/xenstored
-for m in virtio_pci virtio_net virtio_blk ext4 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback bridge tun; do modprobe $m || echo "modprobe $m failed"; done
+for m in virtio_pci virtio_net virtio_blk crc32c_generic ext4 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback bridge tun; do modprobe $m || echo "modprobe $m failed"; done
 mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 mount -t xenfs xenfs /proc/xen
-mount -t ext4 /dev/vda /var/lib || echo "no disk"
+mount -t ext4 /dev/vda /var/lib || { echo "DOM0-FAILED: no disk"; exec sleep 100000; }
 mkdir -p /var/lib/xen/dump /var/lib/xenstored
 mount -t 9p -o trans=virtio,version=9p2000.L,msize=262144 share /mnt
 ip link set lo up

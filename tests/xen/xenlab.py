@@ -91,9 +91,10 @@ class XenHost:
     def wait_ready(self, seconds=300):
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if os.path.exists(self.console) and "DOM0-READY" in open(self.console, errors="replace").read():
+            said = open(self.console, errors="replace").read() if os.path.exists(self.console) else ""
+            if "DOM0-READY" in said:
                 return
-            if self.proc.poll() is not None:
+            if self.proc.poll() is not None or "DOM0-FAILED" in said:
                 break
             time.sleep(0.2)
         raise RuntimeError(f"{self.name} did not boot:\n" + open(self.console, errors="replace").read()[-2000:])
