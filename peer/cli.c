@@ -58,6 +58,10 @@ static const struct argp_option events_options[] = {
     {"after", OPT_AFTER, "SEQ", 0, "only events after this number", 0},
     {"limit", OPT_LIMIT, "N", 0, "at most N, the newest (default 50)", 0},
     {0}};
+static const struct argp_option trace_options[] = {
+    JSON_OPTION,
+    {"limit", OPT_LIMIT, "N", 0, "at most N, the newest (default 200, at most 512)", 0},
+    {0}};
 static const struct argp_option invite_options[] = {
     JSON_OPTION,
     {"uses", OPT_USES, "N", 0, "how many hosts may join with it (default 1)", 0},
@@ -405,6 +409,22 @@ static int do_events(struct cli_client *c, struct args *a)
     return err;
 }
 
+static int do_trace(struct cli_client *c, struct args *a)
+{
+    static const struct cli_field fields[] = {{"at", "AT", CLI_TIME}, {"level", "LEVEL", CLI_TEXT},
+                                              {"area", "AREA", CLI_TEXT}, {"text", "TEXT", CLI_TEXT},
+                                              {NULL, NULL, CLI_TEXT}};
+    struct cli_params p;
+    uint64_t limit = 200;
+    if (a->limit && (!whole_number(a->limit, 512, &limit) || limit == 0))
+        return usage("--limit is a number from 1 to 512", a->limit);
+    cli_params_init(&p);
+    vi_write_map(&p.w, 1);
+    vi_write_str(&p.w, "limit");
+    vi_write_uint(&p.w, limit);
+    return ask(c, a, "trace", &p, fields, "nothing was traced yet");
+}
+
 static const struct cli_field handover_fields[] = {
     {"id", "ID", CLI_SHORT_ID}, {"guest", "GUEST", CLI_TEXT}, {"role", "ROLE", CLI_TEXT},
     {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT}, {"state", "STATE", CLI_TEXT},
@@ -570,11 +590,12 @@ static const struct entry {
      "Environments: private clusters of guests on a virtual Ethernet."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
     {"events", do_events, events_options, 0, 0, "", "What happened here, and with --follow what happens."},
+    {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
     {"handover", do_handover, plain_options, 1, 3, "list\nresolve ID keep-here|give-up",
      "Handovers under way or undecided. `resolve` decides one that only a person can: keep-here runs the copy of "
-     "this host, give-up destroys it. Make sure first that the other host's copy is gone, or running."},
+     "this host, give-up destroys it. ID: as listed, or its beginning. Make sure first that the other host's copy is gone, or running."},
     {"mode", do_mode, plain_options, 0, 1, "[observe|auto]",
      "Shows or sets whether this peer acts (auto) or only says what it would do (observe)."},
     {"invite", do_invite, invite_options, 0, 0, "", "Prints a token with which another host may join the domain."},
@@ -587,6 +608,7 @@ const struct cli_command cli_commands[] = {
     {"env", "create|list|show|remove", "environments"},
     {"explain", "GUEST", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},
+    {"trace", "", "what the peer logged last, in detail"},
     {"migrate", "GUEST [HOST]", "move a guest live"},
     {"handover", "list|resolve", "handovers under way or undecided"},
     {"mode", "[observe|auto]", "watch only, or act"},

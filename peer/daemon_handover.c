@@ -528,6 +528,7 @@ vi_time daemon_handover_deadline(const struct daemon *d)
 void daemon_handover_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len)
 {
     struct handover_event ev = {.kind = HANDOVER_EV_MESSAGE, .peer = *from, .data = data, .len = len};
+    vi_log(VI_LOG_DEBUG, "handover", "%zu bytes from %s", len, daemon_member_name(d, from));
     if (d->recovered) /* before the journal is read we know nothing: silence, not UNKNOWN */
         step(d, &ev);
 }

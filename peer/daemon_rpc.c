@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "peer/base/err.h"
+#include "peer/base/trace.h"
 #include "peer/rpc_write.h"
 #include "peer/version.h"
 
@@ -351,6 +352,36 @@ static void do_follow(void *arg, struct rpc_call *call, struct vi_reader *params
     answer_nothing(call);
 }
 
+/* The newest `limit` of the trace ring. */
+static void do_trace(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    static const char *const levels[] = {"error", "warn", "info", "debug"};
+    struct trace_entry e;
+    uint64_t limit = 200, all = 0, n = 0, seq = 0;
+    struct vi_writer *w;
+    (void)arg;
+    if (!rpc_param_uint(call, *params, "limit", TRACE_KEPT, &limit))
+        return;
+    while (trace_after(seq, &e)) {
+        seq = e.seq;
+        all++;
+    }
+    n = all < limit ? all : limit;
+    w = rpc_begin(call, 64 + (size_t)n * 256);
+    if (!w)
+        return;
+    vi_write_array(w, (uint32_t)n);
+    /* nothing logs meanwhile in this thread; what others add comes after */
+    for (seq -= n; n && trace_after(seq, &e); n--, seq = e.seq) {
+        vi_write_map(w, 4);
+        put_number(w, "at", (double)e.wall / 1e6);
+        put_text(w, "level", levels[e.level]);
+        put_text(w, "area", e.area);
+        put_text(w, "text", e.text);
+    }
+    rpc_end(call);
+}
+
 /* ---- mode, invitations ---- */
 
 static void do_mode_get(void *arg, struct rpc_call *call, struct vi_reader *params)
@@ -424,6 +455,7 @@ const struct rpc_entry daemon_methods[] = {
     {"env.remove", do_env_remove, true},
     {"events", do_events, false},
     {"events.follow", do_follow, false},
+    {"trace", do_trace, true},
     {"explain", daemon_do_explain, false},
     {"migrate", daemon_do_migrate, true},
     {"handover.list", daemon_do_handover_list, false},

@@ -18,6 +18,7 @@
 
 #include "peer/agent.h"
 #include "peer/base/log.h"
+#include "peer/base/trace.h"
 #include "peer/cli.h"
 #include "peer/config.h"
 #include "peer/daemon.h"
@@ -114,6 +115,7 @@ static int run_supervisor(int argc, char **argv)
 static void call_process(const char *name)
 {
     (void)prctl(PR_SET_NAME, name);
+    trace_on_crash(name);
 }
 
 static int run_agent(void)

@@ -4,6 +4,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "peer/base/trace.h"
+
 static enum vi_level most_level = VI_LOG_INFO;
 static void (*log_sink)(void *, enum vi_level, const char *, const char *);
 static void *sink_arg;
@@ -25,14 +27,15 @@ void vi_log(enum vi_level l, const char *area, const char *fmt, ...)
     static const char *const words[] = {"error", "warning", "info", "debug"};
     char text[1024];
     va_list ap;
-    if (l > most_level)
-        return;
     va_start(ap, fmt);
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     for (char *p = text; *p; p++) /* one line an event, whatever a peer may have named itself */
         if ((unsigned char)*p < 32 || *p == 127)
             *p = '?';
+    trace_add(l, area, text);
+    if (l > most_level)
+        return;
     if (log_sink)
         log_sink(sink_arg, l, area, text);
     else if (l <= VI_LOG_WARN)

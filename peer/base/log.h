@@ -1,4 +1,5 @@
 /* The log: one line an event, `area: text`, levelled; to stderr, which systemd or the supervisor keeps.
+ * What is below the level goes to the trace ring only (trace.h).
  * Cores do not log; they leave effects that their owner may log. */
 #ifndef PEER_BASE_LOG_H
 #define PEER_BASE_LOG_H
