@@ -36,8 +36,8 @@ NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
 .PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run check-tsan-run fuzz lint \
-        format deps install clean help need
-all: need $(BUILD)/violin
+        format deps install clean help need need-build
+all: need-build $(BUILD)/violin
 
 help:
 	@echo 'make            build $(BUILD)/violin'
@@ -56,6 +56,8 @@ help:
 	@echo 'V=1 shows the commands'
 
 # What is missing is named with the line that installs it.
+need-build:
+	@deploy/need.sh --build
 need:
 	@deploy/need.sh
 deps:
@@ -178,6 +180,7 @@ install: $(BUILD)/violin
 	install -D -m 644 deploy/violin.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/violin
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/violin/README.md
 	install -D -m 755 deploy/guest/violin-report $(DESTDIR)$(PREFIX)/share/violin/guest/violin-report
+	install -m 644 deploy/guest/violin-report.service deploy/guest/violin-report.openrc deploy/guest/README.md $(DESTDIR)$(PREFIX)/share/violin/guest
 
 clean:
 	rm -rf $(BUILD)

@@ -1,8 +1,10 @@
 #!/bin/sh
-# need.sh [--install]: are the packages of packages.txt there? Names what is missing and the line
-# that installs it; with --install, and as root, installs it.
+# need.sh [--install] [--build]: are the packages of packages.txt there? Names what is missing and the
+# line that installs it; with --install, and as root, installs it. --build: only what building violin needs.
 here=$(dirname "$0")
-want=$(sed 's/#.*//' "$here/packages.txt" | tr -s ' \n' ' ')
+list=$(cat "$here/packages.txt")
+case " $* " in *" --build "*) list=$(sed '/^# tests/,$d' "$here/packages.txt") ;; esac
+want=$(echo "$list" | sed 's/#.*//' | tr -s ' \n' ' ')
 command -v dpkg-query >/dev/null 2>&1 || exit 0 # not Debian: the compiler will tell
 have=$(dpkg-query -W -f='${db:Status-Abbrev} ${Package}\n' $want 2>/dev/null | sed -n 's/^ii *//p')
 missing=
@@ -11,7 +13,8 @@ for p in $want; do
 done
 [ -n "$missing" ] || exit 0
 line="apt-get install -y --no-install-recommends$missing"
-if [ "$1" != --install ]; then
+case " $* " in *" --install "*) install=1 ;; *) install= ;; esac
+if [ -z "$install" ]; then
     echo "Missing Debian packages:$missing" >&2
     echo "Install them with (as root, or run 'make deps'):" >&2
     echo "    $line" >&2

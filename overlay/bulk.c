@@ -519,6 +519,20 @@ uint64_t bulk_bytes(const struct bulk *b)
 
 /* ---- the server ---- */
 
+/* Too many at once: who has been here longest without showing who it is gives way, so that strangers
+ * can't keep members out by connecting. All being known members' streams, the newest goes. */
+static struct bulk *one_too_many(struct bulk_server *s)
+{
+    struct bulk *b, *oldest = NULL;
+    unsigned live = 0;
+    LIST_FOREACH (b, &s->streams, link) {
+        live += !b->finished;
+        if (!b->finished && !b->open)
+            oldest = b; /* new ones come in at the head */
+    }
+    return live > BULK_STREAMS_MAX ? oldest : NULL;
+}
+
 static void on_connection(uv_stream_t *stream, int status)
 {
     struct bulk_server *s = stream->data;
@@ -531,12 +545,14 @@ static void on_connection(uv_stream_t *stream, int status)
     b->server = s;
     s->n++;
     LIST_INSERT_HEAD(&s->streams, b, link);
-    if (uv_accept(stream, (uv_stream_t *)&b->tcp) < 0)
+    if (uv_accept(stream, (uv_stream_t *)&b->tcp) < 0) {
         finish(b, VI_EIO, "accept");
-    else if (s->n > BULK_STREAMS_MAX)
+        return;
+    }
+    connected(b);
+    b = one_too_many(s);
+    if (b)
         finish(b, VI_EFULL, "too many streams");
-    else
-        connected(b);
 }
 
 static void on_server_closed(uv_handle_t *h)

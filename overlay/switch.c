@@ -16,6 +16,7 @@
 #define AGAIN     (500 * VI_MSEC)
 #define REFRESH   (10 * VI_SEC)
 #define RECORD_MOST (60 * VI_SEC) /* how long a record by gossip may take */
+#define ECHO_MOST (60 * VI_SEC)   /* a statement from before a move doesn't come later */
 #define TRANSFERS 128
 
 struct stated {
@@ -24,6 +25,7 @@ struct stated {
     struct vi_id guest, peer;
     uint64_t epoch;
     uint64_t counter; /* of the statement it was last in */
+    vi_time gone_at;
 };
 
 struct local_mac {
@@ -56,7 +58,7 @@ struct vswitch {
     struct switch_config cfg;
     uint64_t counter, conflicts;
     bool changed;
-    vi_time next;
+    vi_time now, next;
     struct senv *envs[SWITCH_ENVS];
     struct { /* transfers that we still tell, so that a lost datagram harms nobody */
         struct vi_id env;
@@ -367,7 +369,7 @@ static void believe(struct vswitch *s, struct senv *e, const struct vi_id *peer,
         conflict(s, e, mac, peer, &m->peer);
         return;
     }
-    if (m->gone && epoch < m->epoch)
+    if (m->gone && epoch < m->epoch && s->now - m->gone_at < ECHO_MOST)
         return; /* an echo from before its last move */
     if (m->gone || !vi_id_equal(&m->guest, guest) || m->epoch != epoch)
         s->changed = true;
@@ -385,6 +387,7 @@ static void forget_unsaid(struct vswitch *s, struct senv *e, const struct other 
         struct stated *m = &e->stated[i];
         if (m->used && !m->gone && vi_id_equal(&m->peer, &o->peer) && m->counter != o->counter) {
             m->gone = true;
+            m->gone_at = s->now;
             s->changed = true;
         }
     }
@@ -722,9 +725,21 @@ static void peer_gone(struct vswitch *s, const struct vi_id *peer)
             struct stated *m = &s->envs[i]->stated[k];
             if (m->used && !m->gone && vi_id_equal(&m->peer, peer)) {
                 m->gone = true;
+                m->gone_at = s->now;
                 s->changed = true;
             }
         }
+}
+
+/* Hosts whose record that they take part never came. */
+static void drop_unconfirmed(struct vswitch *s, struct senv *e, vi_time now)
+{
+    unsigned n = 0;
+    for (unsigned k = 0; k < e->n_others; k++)
+        if (e->others[k].until > now)
+            e->others[n++] = e->others[k];
+    s->changed |= n != e->n_others;
+    e->n_others = n;
 }
 
 static void tick(struct vswitch *s, vi_time now)
@@ -732,6 +747,8 @@ static void tick(struct vswitch *s, vi_time now)
     s->next = now + AGAIN;
     for (unsigned i = 0; i < SWITCH_ENVS; i++) {
         struct senv *e = s->envs[i];
+        if (e)
+            drop_unconfirmed(s, e, now);
         for (unsigned k = 0; e && k < e->n_others; k++) {
             struct other *o = &e->others[k];
             if (now - o->last_sent >= (o->acked < e->counter ? AGAIN : REFRESH))
@@ -750,6 +767,7 @@ static void tick(struct vswitch *s, vi_time now)
 
 void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
+    s->now = now;
     switch (ev->kind) {
     case SWITCH_EV_TICK: tick(s, now); break;
     case SWITCH_EV_ENV: set_env(s, ev); break;
@@ -765,6 +783,19 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
 }
 
 /* ---- display ---- */
+
+bool switch_elsewhere(const struct vswitch *s, const struct vi_id *env, const uint8_t mac[6], struct vi_id *peer)
+{
+    const struct senv *e = env_of(s, env);
+    if (!e || is_local(e, mac))
+        return false;
+    for (unsigned i = 0; i < SWITCH_MACS; i++)
+        if (e->stated[i].used && !e->stated[i].gone && !memcmp(e->stated[i].mac, mac, 6)) {
+            *peer = e->stated[i].peer;
+            return true;
+        }
+    return false;
+}
 
 bool switch_has(const struct vswitch *s, const struct vi_id *env)
 {

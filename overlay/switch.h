@@ -138,6 +138,9 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev);
 const struct switch_effect *switch_effect(struct vswitch *s);
 vi_time switch_deadline(const struct vswitch *s);
 
+/* Is this MAC another host's, by the book, though a guest here may have it too? Then peer says whose. */
+bool switch_elsewhere(const struct vswitch *s, const struct vi_id *env, const uint8_t mac[6], struct vi_id *peer);
+
 /* Is this environment open here? Not after an EV_ENV that found no memory: say it again. */
 bool switch_has(const struct vswitch *s, const struct vi_id *env);
 

@@ -83,6 +83,7 @@ static vi_time earliest(struct daemon *d)
 static void step_all(struct daemon *d)
 {
     vi_time now = daemon_now();
+    daemon_mesh_clock(d);
     mesh_io_pump(d->mesh, now);
     if (!d->stopping) {
         daemon_guests_tick(d, now);

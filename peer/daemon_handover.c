@@ -17,6 +17,7 @@
 #include "peer/rpc_write.h"
 
 #define WAIT_WORTH_SAYING (15 * VI_SEC)
+#define CLASH_MOST        (15 * VI_SEC)
 
 /* What runs outside the core for one handover. */
 struct transit {
@@ -578,7 +579,11 @@ static bool one_record(void *arg, const struct vi_id *id, const void *record, si
 {
     struct daemon *d = arg;
     struct handover_event ev = {.kind = HANDOVER_EV_RECORD, .id = *id, .data = record, .len = len};
-    step(d, &ev);
+    char text[VI_ID_TEXT];
+    int err = handovers_step(d->handovers, daemon_now(), &ev);
+    if (err)
+        daemon_warn(d, WARN_GUEST, "handover %s in the journal is not gone on with: %s; look for a suspended guest",
+                    vi_id_format(id, text), vi_strerror(err));
     return true;
 }
 
@@ -618,8 +623,54 @@ static const struct vi_id *not_given(struct daemon *d, const struct hv_guest *g)
     return NULL;
 }
 
+/* Does a guest here have a MAC that another host states, and we therefore don't? */
+static bool mac_is_elsewhere(struct daemon *d, const struct hv_guest *g, const uint8_t **mac, struct vi_id *peer)
+{
+    for (unsigned v = 0; v < g->n_vifs; v++) {
+        const struct env *e = daemon_env_by_bridge(d, g->vifs[v].bridge);
+        *mac = g->vifs[v].mac;
+        if (e && switch_elsewhere(d->vswitch, &e->def.id, *mac, peer))
+            return true;
+    }
+    return false;
+}
+
+/* A second guest with the same MAC, or a second copy that `xl` made, is paused, after a while: the two
+ * hosts' statements cross when `xl migrate` moves one. One at a time is watched; a paused one is passed by
+ * only to look for one that runs. */
+static void look_for_mac_clash(struct daemon *d)
+{
+    const struct hv_guest *found = NULL;
+    const uint8_t *mac = NULL;
+    struct vi_id peer;
+    for (unsigned i = 0; i < d->n_guests && (!found || found->state != HV_RUNNING); i++) {
+        const struct hv_guest *g = &d->guests[i];
+        const uint8_t *its;
+        struct vi_id whose;
+        if ((g->state == HV_RUNNING || g->state == HV_PAUSED) && !g->incoming &&
+            !handover_has_guest(d->handovers, &g->uuid) && mac_is_elsewhere(d, g, &its, &whose)) {
+            found = g;
+            mac = its;
+            peer = whose;
+        }
+    }
+    if (!found)
+        daemon_warn(d, WARN_MAC, NULL);
+    if (!found || !vi_id_equal(&found->uuid, &d->clash)) {
+        memset(&d->clash, 0, sizeof d->clash);
+        if (found)
+            d->clash = found->uuid;
+        d->clash_since = daemon_now();
+    } else if (daemon_now() - d->clash_since > CLASH_MOST && found->state == HV_RUNNING) {
+        daemon_warn(d, WARN_MAC, "%s has the MAC %02x:%02x:%02x:%02x:%02x:%02x of a guest on %s and is paused: give it another",
+                    found->name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], daemon_member_name(d, &peer));
+        (void)d->hv->ops->pause(d->hv, found->domid, &found->uuid, on_paused, d);
+    }
+}
+
 void daemon_handover_guests(struct daemon *d)
 {
+    look_for_mac_clash(d);
     for (unsigned i = 0; i < d->n_guests; i++) {
         const struct hv_guest *g = &d->guests[i];
         const struct owned_guest *o = daemon_owner_find(d, &g->uuid);

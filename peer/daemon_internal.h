@@ -29,6 +29,7 @@ enum warning {
     WARN_STORE,
     WARN_REFUSED, /* another peer's certificate, or ours at another */
     WARN_HANDOVER,
+    WARN_MAC,
     WARN_GUEST,
     WARNINGS
 };
@@ -89,6 +90,8 @@ struct daemon {
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct transit *transits; /* streams and operations of handovers, daemon_handover.c */
+    struct vi_id clash; /* a guest whose MAC is another host's, too; zero: none */
+    vi_time clash_since;
     uint64_t next_journalling;
     struct {
         uint64_t handle;
@@ -131,6 +134,7 @@ void daemon_warn(struct daemon *d, enum warning w, const char *fmt, ...)
 
 /* daemon_mesh.c */
 int daemon_mesh_open(struct daemon *d, char *why, size_t cap);
+void daemon_mesh_clock(struct daemon *d);
 void daemon_mesh_close(struct daemon *d);
 void daemon_connect_seeds(struct daemon *d);
 

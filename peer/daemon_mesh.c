@@ -157,6 +157,13 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     return 0;
 }
 
+/* The wall clock may be set while we run; certificates are judged by what it says now. */
+void daemon_mesh_clock(struct daemon *d)
+{
+    d->mesh_cfg.wall_minus_now = vi_clock_wall() - vi_clock_boottime();
+    mesh_set_wall(mesh_io_core(d->mesh), d->mesh_cfg.wall_minus_now);
+}
+
 void daemon_mesh_close(struct daemon *d)
 {
     mesh_io_close(d->mesh);

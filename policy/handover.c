@@ -317,19 +317,32 @@ static void stream_ended(struct handovers *s, vi_time now, struct handover *h, i
         source_abort(s, now, h, why ? why : "the stream was cut");
 }
 
-static void take_record(struct handovers *s, const struct handover_event *ev)
+/* A handover that is done, whose records only couldn't be removed. */
+static struct handover *done_one(struct handovers *s)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++)
+        if (s->h[i].used && (s->h[i].recorded == HS_DONE || s->h[i].recorded == HD_RUNNING))
+            return &s->h[i];
+    return NULL;
+}
+
+static int take_record(struct handovers *s, const struct handover_event *ev)
 {
     struct handover *h = ho_find(s, &ev->id), r;
     memset(&r, 0, sizeof r);
-    if (ho_record_decode(&r, ev->data, ev->len))
-        return;
+    int err = ho_record_decode(&r, ev->data, ev->len);
+    if (err)
+        return err;
     if (!h)
         h = ho_place(s);
     if (!h)
-        return;
+        h = done_one(s);
+    if (!h)
+        return VI_EFULL;
     r.used = true;
     r.id = ev->id;
     *h = r; /* each record holds all: the last one counts */
+    return 0;
 }
 
 static void recover(struct handovers *s, vi_time now)
@@ -351,6 +364,11 @@ static void recover(struct handovers *s, vi_time now)
 /* keep-here: this host's copy is the true one. give-up: the other's is. */
 static int resolve(struct handovers *s, vi_time now, struct handover *h, bool keep)
 {
+    if (!h->over && (h->state == HS_ABORTED || h->state == HD_ABORTED)) {
+        /* given up on this side; the other never said that it knows, and may never come back */
+        ho_over(s, now, h, h->err ? h->err : VI_ECANCELED);
+        return 0;
+    }
     if (h->over || !h->undecided)
         return VI_ESTATE;
     h->undecided = false;
@@ -425,7 +443,7 @@ int handovers_step(struct handovers *s, vi_time now, const struct handover_event
     case HANDOVER_EV_TICK: tick(s, now); return 0;
     case HANDOVER_EV_START: return start(s, now, ev);
     case HANDOVER_EV_MESSAGE: message(s, now, ev); return 0;
-    case HANDOVER_EV_RECORD: take_record(s, ev); return 0;
+    case HANDOVER_EV_RECORD: return take_record(s, ev);
     case HANDOVER_EV_RECORDS_END: recover(s, now); return 0;
     default: break;
     }

@@ -122,6 +122,20 @@ def refusals():
 
 
 @test
+def same_mac_twice():
+    """a second guest with a MAC that another host's guest has is paused and reported, the first is not touched"""
+    e = h1.json("env", "show", "physics")
+    first = lab.guest(h1, "first", bridge=e["bridge"])
+    wait_for("host2 knows its MAC", lambda: [m for m in h2.json("env", "show", "physics")["macs"] if m["mac"] == first["mac"]], 30)
+    lab.guest(h2, "second", bridge=e["bridge"], mac=first["mac"])
+    wait_for("it is paused", lambda: [g["state"] for g in h2.json("guests") if g["name"] == "second"] == ["paused"], 90)
+    assert any("second" in w and first["mac"] in w for w in h2.status()["warnings"]), h2.status()["warnings"]
+    assert [g["state"] for g in h1.json("guests") if g["name"] == "first"] == ["running"]
+    h2.sim("destroy second")
+    wait_for("the warning goes", lambda: not any("second" in w for w in h2.status()["warnings"]), 30)
+
+
+@test
 def explains():
     """explain tells numbers and decisions"""
     e = wait_for("p1 is known to the policy", lambda: h1.json("explain", "p1"), 30)

@@ -255,6 +255,13 @@ static void second_statement_is_a_conflict(void **state)
     assert_int_equal(where(2, mac1), 0);
     assert_true(h[1].conflicts + h[2].conflicts + h[0].conflicts > 0);
     assert_true(switch_conflicts(h[1].s) > 0);
+    {
+        struct vi_id whose;
+        assert_true(switch_elsewhere(h[1].s, &env, mac1, &whose));
+        assert_true(vi_id_equal(&whose, &h[0].id));
+        assert_false(switch_elsewhere(h[0].s, &env, mac1, &whose)); /* it had it first */
+        assert_false(switch_elsewhere(h[1].s, &env, mac2, &whose));
+    }
 }
 
 static void who_takes_no_part_is_not_believed(void **state)
@@ -416,6 +423,22 @@ static void full_table(void **state)
     assert_int_equal(where(1, (const uint8_t[6]){2, 0, 0, 0, 1, 5}), -1);
 }
 
+/* A MAC that was stated with a huge epoch, and dropped, is free again a minute later. */
+static void epochs_cannot_block_for_ever(void **state)
+{
+    (void)state;
+    world(3);
+    local(0, mac1, UINT64_MAX - 1, true);
+    settle();
+    local(0, mac1, UINT64_MAX - 1, false);
+    settle();
+    local(1, mac1, 1, true);
+    settle();
+    assert_int_equal(where(2, mac1), -1); /* might be an echo */
+    pass(75 * VI_SEC);
+    assert_int_equal(where(2, mac1), 1);
+}
+
 static void closed_env_is_forgotten(void **state)
 {
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .on = false};
@@ -447,6 +470,7 @@ int main(void)
         cmocka_unit_test_teardown(bad_transfers_move_nothing, tear_down),
         cmocka_unit_test_teardown(garbage_changes_nothing, tear_down),
         cmocka_unit_test_teardown(full_table, tear_down),
+        cmocka_unit_test_teardown(epochs_cannot_block_for_ever, tear_down),
         cmocka_unit_test_teardown(closed_env_is_forgotten, tear_down),
     };
     if (sodium_init() < 0)
