@@ -3,73 +3,13 @@
  *   [1, env, our number for it, counter, part, parts, [mac, guest, epoch]…]   statement
  *   [2, env, counter]                                                        acknowledged
  *   [3, env, transfer]                                                       a guest has moved */
-#include "overlay/switch.h"
+#include "overlay/switch_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
 
 #include "peer/base/err.h"
 #include "peer/base/wire.h"
-
-#define EFFECTS   512
-#define PER_PART  24
-#define AGAIN     (500 * VI_MSEC)
-#define REFRESH   (10 * VI_SEC)
-#define RECORD_MOST (60 * VI_SEC) /* how long a record by gossip may take */
-#define ECHO_MOST (60 * VI_SEC)   /* a statement from before a move doesn't come later */
-#define TRANSFERS 128
-
-struct stated {
-    bool used, gone; /* gone: a tombstone: nobody states it now, the epoch is kept */
-    uint8_t mac[6];
-    struct vi_id guest, peer;
-    uint64_t epoch;
-    uint64_t counter; /* of the statement it was last in */
-    vi_time gone_at;
-};
-
-struct local_mac {
-    uint8_t mac[6];
-    struct vi_id guest;
-    uint64_t epoch;
-};
-
-struct other {
-    struct vi_id peer;
-    uint16_t number;      /* its number for this environment */
-    uint64_t counter;     /* of its newest statement */
-    uint32_t parts_seen;  /* of that one */
-    uint64_t acked;       /* of ours */
-    vi_time last_sent;
-    vi_time until; /* known by a transfer only, its own record is under way: kept so long; else VI_NEVER */
-};
-
-struct senv {
-    bool used;
-    struct vi_id id;
-    uint64_t counter; /* of our statement */
-    unsigned n_local, n_others;
-    struct local_mac local[SWITCH_LOCAL_MACS];
-    struct other others[SWITCH_PEERS];
-    struct stated stated[SWITCH_MACS];
-};
-
-struct vswitch {
-    struct switch_config cfg;
-    uint64_t counter, conflicts;
-    bool changed;
-    vi_time now, next;
-    struct senv *envs[SWITCH_ENVS];
-    struct { /* transfers that we still tell, so that a lost datagram harms nobody */
-        struct vi_id env;
-        unsigned times;
-        size_t len;
-        uint8_t data[TRANSFER_MAX];
-    } tell[TRANSFERS];
-    unsigned next_tell;
-    unsigned first, count;
-    struct switch_effect effects[EFFECTS];
-};
 
 /* ---- tables ---- */
 
@@ -244,7 +184,7 @@ static int env_index(const struct vswitch *s, const struct vi_id *id)
     return -1;
 }
 
-static struct senv *env_of(const struct vswitch *s, const struct vi_id *id)
+struct senv *switch_env(const struct vswitch *s, const struct vi_id *id)
 {
     int i = env_index(s, id);
     return i < 0 ? NULL : s->envs[i];
@@ -332,7 +272,7 @@ static struct stated *find_stated(struct senv *e, const uint8_t mac[6], bool mak
     return freed;
 }
 
-static bool is_local(const struct senv *e, const uint8_t mac[6])
+bool switch_is_local(const struct senv *e, const uint8_t mac[6])
 {
     for (unsigned i = 0; i < e->n_local; i++)
         if (!memcmp(e->local[i].mac, mac, 6))
@@ -358,7 +298,7 @@ static void believe(struct vswitch *s, struct senv *e, const struct vi_id *peer,
                     const struct vi_id *guest, uint64_t epoch, uint64_t counter)
 {
     struct stated *m;
-    if (is_local(e, mac)) {
+    if (switch_is_local(e, mac)) {
         conflict(s, e, mac, peer, &s->cfg.self);
         return;
     }
@@ -407,7 +347,7 @@ static void take_statement(struct vswitch *s, const struct vi_id *from, struct v
     part = vi_read_uint(r, 31);
     parts = vi_read_uint(r, 32);
     n = vi_read_array(r, PER_PART * 3);
-    e = env_of(s, &env);
+    e = switch_env(s, &env);
     at = e ? other_index(e, from) : -1;
     if (r->err || at < 0 || number == 0 || parts == 0 || part >= parts || n % 3)
         return; /* of an environment we know nothing of, or from who takes no part in it */
@@ -484,7 +424,7 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
         return; /* told by who takes no part, or given by who took none */
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m;
-        if (is_local(e, t.macs[i]))
+        if (switch_is_local(e, t.macs[i]))
             continue;
         m = find_stated(e, t.macs[i], true);
         holds |= m && !m->gone && t.epoch == m->epoch && vi_id_equal(&m->peer, &t.to);
@@ -522,7 +462,7 @@ static void take_message(struct vswitch *s, vi_time now, const struct switch_eve
         int at;
         vi_read_id(&r, &env);
         counter = vi_read_uint(&r, UINT64_MAX);
-        e = env_of(s, &env);
+        e = switch_env(s, &env);
         at = e ? other_index(e, &ev->peer) : -1;
         if (!r.err && at >= 0 && counter > e->others[at].acked)
             e->others[at].acked = counter;
@@ -531,7 +471,7 @@ static void take_message(struct vswitch *s, vi_time now, const struct switch_eve
         const uint8_t *data;
         vi_read_id(&r, &env);
         data = vi_read_bin(&r, TRANSFER_MAX, &len);
-        e = env_of(s, &env);
+        e = switch_env(s, &env);
         if (!r.err && e)
             take_transfer(s, now, e, &ev->peer, data, len);
     }
@@ -574,7 +514,7 @@ static bool in_list(const struct switch_event *ev, const struct vi_id *peer)
 
 static void set_participants(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
-    struct senv *e = env_of(s, &ev->env);
+    struct senv *e = switch_env(s, &ev->env);
     struct other *old;
     unsigned n_old, n = 0;
     if (!e)
@@ -644,7 +584,7 @@ static void add_local(struct vswitch *s, struct senv *e, const struct vi_id *gue
                       const uint8_t mac[6], bool transferred)
 {
     struct stated *m = find_stated(e, mac, false);
-    if (is_local(e, mac) || e->n_local >= SWITCH_LOCAL_MACS)
+    if (switch_is_local(e, mac) || e->n_local >= SWITCH_LOCAL_MACS)
         return;
     if (m && !m->gone && !transferred && m->epoch >= epoch) {
         conflict(s, e, mac, &s->cfg.self, &m->peer); /* another host had it first */
@@ -659,7 +599,7 @@ static void add_local(struct vswitch *s, struct senv *e, const struct vi_id *gue
 
 static void set_local(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
-    struct senv *e = env_of(s, &ev->env);
+    struct senv *e = switch_env(s, &ev->env);
     unsigned before;
     if (!e || same_local(e, ev))
         return;
@@ -675,7 +615,7 @@ static void activate(struct vswitch *s, vi_time now, const struct switch_event *
 {
     struct transfer t;
     struct senv *e;
-    if (transfer_decode(&t, ev->data, ev->len) || !(e = env_of(s, &t.env)))
+    if (transfer_decode(&t, ev->data, ev->len) || !(e = switch_env(s, &t.env)))
         return;
     remove_local(e, &t.guest);
     for (unsigned i = 0; i < t.n_macs; i++) {
@@ -699,7 +639,7 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct transfer t;
     struct senv *e;
-    if (transfer_decode(&t, ev->data, ev->len) || !(e = env_of(s, &t.env)))
+    if (transfer_decode(&t, ev->data, ev->len) || !(e = switch_env(s, &t.env)))
         return;
     remove_local(e, &t.guest);
     (void)known_by_transfer(s, now, e, &t.to);
@@ -756,7 +696,7 @@ static void tick(struct vswitch *s, vi_time now)
         }
     }
     for (unsigned i = 0; i < TRANSFERS; i++) {
-        struct senv *e = s->tell[i].times ? env_of(s, &s->tell[i].env) : NULL;
+        struct senv *e = s->tell[i].times ? switch_env(s, &s->tell[i].env) : NULL;
         if (!s->tell[i].times)
             continue;
         s->tell[i].times--;
@@ -780,52 +720,4 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
     }
     if (s->changed)
         push_table(s);
-}
-
-/* ---- display ---- */
-
-bool switch_elsewhere(const struct vswitch *s, const struct vi_id *env, const uint8_t mac[6], struct vi_id *peer)
-{
-    const struct senv *e = env_of(s, env);
-    if (!e || is_local(e, mac))
-        return false;
-    for (unsigned i = 0; i < SWITCH_MACS; i++)
-        if (e->stated[i].used && !e->stated[i].gone && !memcmp(e->stated[i].mac, mac, 6)) {
-            *peer = e->stated[i].peer;
-            return true;
-        }
-    return false;
-}
-
-bool switch_has(const struct vswitch *s, const struct vi_id *env)
-{
-    return env_index(s, env) >= 0;
-}
-
-bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigned *pos,
-                       struct switch_place *out)
-{
-    const struct senv *e = env_of(s, env);
-    if (!e)
-        return false;
-    for (; *pos < e->n_local + SWITCH_MACS; (*pos)++) {
-        if (*pos < e->n_local) {
-            const struct local_mac *l = &e->local[*pos];
-            memcpy(out->mac, l->mac, 6);
-            out->guest = l->guest;
-            out->peer = s->cfg.self;
-            out->epoch = l->epoch;
-        } else {
-            const struct stated *m = &e->stated[*pos - e->n_local];
-            if (!m->used || m->gone)
-                continue;
-            memcpy(out->mac, m->mac, 6);
-            out->guest = m->guest;
-            out->peer = m->peer;
-            out->epoch = m->epoch;
-        }
-        (*pos)++;
-        return true;
-    }
-    return false;
 }
