@@ -276,11 +276,16 @@ static void persisted(struct handovers *s, vi_time now, struct handover *h, int 
         dest_persisted(s, now, h);
 }
 
-/* A write that failed is what a tick repeats first, whatever the state. */
+/* A write that failed is what a tick repeats first. GO and OWNED aren't: what they were written for has been looked
+ * at long ago, so it is looked at again. */
 static bool write_again(struct handovers *s, struct handover *h)
 {
     if (!h->persist_failed)
         return false;
+    if (h->state == HS_CHECKING || h->state == HD_CHECKING) {
+        h->persist_failed = false;
+        return false;
+    }
     ho_persist(s, h, h->recorded);
     return true;
 }

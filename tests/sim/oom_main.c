@@ -2,6 +2,8 @@
  * allocation fails, and once more while the nth and the four after it do. Nothing may crash or leak (run
  * under ASan for that); a constructor may answer NULL, everything else has to be made good later: when
  * memory is there again the work gets done.
+ * Policy and handover allocate when they are made, and the parsers of certificates, tokens and environments
+ * never do: "makers" has the former.
  *
  * Linked with --wrap for malloc, calloc and realloc (Makefile); SQLite's allocations fail through its own
  * interface. CASE=name runs one of them, N=n one allocation of it. */
