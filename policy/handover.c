@@ -311,6 +311,8 @@ static void tick(struct handovers *s, vi_time now)
             h->retry = LEASE_RENEW;
         if (h->next <= now)
             h->next = now + h->retry;
+        if (h->until > now && h->next > h->until)
+            h->next = h->until;
     }
 }
 
