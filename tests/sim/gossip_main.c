@@ -417,6 +417,7 @@ int main(void)
             failed += !ok;
         }
     }
+    printf("seeds %llu to %llu\n", (unsigned long long)first, (unsigned long long)(first + n - 1));
     printf("gossip: %u passed, %u failed\n", passed, failed);
     return failed != 0;
 }
