@@ -526,7 +526,7 @@ struct rpc *rpc_open(uv_loop_t *loop, const char *path, const char *group,
     unlink(path);
     err = uv_pipe_bind(&r->listener, path);
     if (!err)
-        err = uv_listen((uv_stream_t *)&r->listener, 128, on_connection);
+        err = uv_listen((uv_stream_t *)&r->listener, 1024, on_connection);
     if (err) {
         snprintf(why, why_cap, "control socket %s: %s; set `socket` or give the folder to the peer's user",
                  path, uv_strerror(err));

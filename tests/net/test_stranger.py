@@ -16,8 +16,8 @@ host.start()
 class Client:
     def __init__(self):
         self.s = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.s.connect(host.socket)  # waits for its turn; with a timeout it would be refused while many come at once
         self.s.settimeout(20)
-        self.s.connect(host.socket)
         self.unpacker = msgpack.Unpacker(raw=False)
         self.next = 0
 
