@@ -12,17 +12,18 @@
 #include "peer/base/err.h"
 #include "peer/cli_client.h"
 #include "peer/cli_show.h"
+#include "peer/cli_top.h"
 
 #define ARGS_MAX 4
 
 struct args {
     bool json, follow;
-    const char *ttl, *uses, *shares, *after, *limit;
+    const char *ttl, *uses, *shares, *after, *limit, *interval, *times;
     unsigned n, least, most;
     const char *arg[ARGS_MAX];
 };
 
-enum { OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u', OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n' };
+enum { OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u', OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n' };
 
 #define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
 
@@ -37,6 +38,8 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_SHARES: a->shares = arg; return 0;
     case OPT_AFTER: a->after = arg; return 0;
     case OPT_LIMIT: a->limit = arg; return 0;
+    case OPT_INTERVAL: a->interval = arg; return 0;
+    case OPT_TIMES: a->times = arg; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -57,6 +60,11 @@ static const struct argp_option events_options[] = {
     {"follow", OPT_FOLLOW, NULL, 0, "go on with what happens from now on", 0},
     {"after", OPT_AFTER, "SEQ", 0, "only events after this number", 0},
     {"limit", OPT_LIMIT, "N", 0, "at most N, the newest (default 50)", 0},
+    {0}};
+static const struct argp_option top_options[] = {
+    {"json", OPT_JSON, NULL, 0, "print a line of JSON each time", 0},
+    {"interval", OPT_INTERVAL, "SECONDS", 0, "between two pictures (default 2)", 0},
+    {"times", OPT_TIMES, "N", 0, "end after N pictures (default: at Ctrl-C)", 0},
     {0}};
 static const struct argp_option trace_options[] = {
     JSON_OPTION,
@@ -409,6 +417,16 @@ static int do_events(struct cli_client *c, struct args *a)
     return err;
 }
 
+static int do_top(struct cli_client *c, struct args *a)
+{
+    uint64_t interval = 2, times = 0;
+    if (a->interval && (!whole_number(a->interval, 3600, &interval) || interval == 0))
+        return usage("--interval is a number of seconds from 1 to 3600", a->interval);
+    if (a->times && !whole_number(a->times, 1000000, &times))
+        return usage("--times is a number up to 1000000", a->times);
+    return cli_top(c, (double)interval, (unsigned)times, a->json);
+}
+
 static int do_trace(struct cli_client *c, struct args *a)
 {
     static const struct cli_field fields[] = {{"at", "AT", CLI_TIME}, {"level", "LEVEL", CLI_TEXT},
@@ -586,6 +604,7 @@ static const struct entry {
     {"status", do_status, plain_options, 0, 0, "", "What this peer is, knows and warns of."},
     {"members", do_members, plain_options, 0, 0, "", "The domain's hosts, how they are and how full."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
+    {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
     {"env", do_env, env_options, 1, 2, "list\ncreate NAME\nshow NAME\nremove NAME",
      "Environments: private clusters of guests on a virtual Ethernet."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
@@ -605,6 +624,7 @@ const struct cli_command cli_commands[] = {
     {"status", "", "what this peer is, knows and warns of"},
     {"members", "", "the domain's hosts"},
     {"guests", "", "this host's guests"},
+    {"top", "", "hosts and guests as bars, live"},
     {"env", "create|list|show|remove", "environments"},
     {"explain", "GUEST", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},

@@ -457,6 +457,58 @@ static void test_table(void **unused)
     assert_string_equal(out, "no guests on this host\n");
 }
 
+/* Whatever `top` asks for; a guest with nothing known of it, one with everything, one beyond its bars. */
+static void picture(const char *method, uint64_t id, struct vi_writer *w)
+{
+    if (!strcmp(method, "status")) {
+        status(method, id, w);
+        return;
+    }
+    if (!strcmp(method, "members")) {
+        members(method, id, w);
+        return;
+    }
+    response(w, id);
+    vi_write_array(w, 3);
+    vi_write_map(w, 1);
+    text(w, "name", "new");
+    vi_write_map(w, 8);
+    text(w, "name", "web");
+    text(w, "state", "running");
+    number(w, "vcpus", 2);
+    number(w, "cpu_pct", 50);
+    number(w, "entitlement_pct", 100);
+    number(w, "memory_mib", 200);
+    number(w, "used_mib", 150);
+    number(w, "weight", 256);
+    vi_write_map(w, 5);
+    text(w, "name", "a\x1b[2Jliar");
+    number(w, "vcpus", 1);
+    number(w, "cpu_pct", 1e300);
+    number(w, "memory_mib", 1);
+    number(w, "used_mib", 1e9);
+}
+
+static void test_top(void **unused)
+{
+    (void)unused;
+    assert_int_equal(run("top --times 1", picture), CLI_OK);
+    says(out, "mode observe");
+    says(out, "warning: one copy is suspended\n");
+    says(out, "web              running  [#####-----..........]");
+    says(out, "[###############.....]    150/200 M");
+    says(out, "a?[2Jliar        -        [####################]");
+    says(out, "?/0 M"); /* what isn't known isn't made up */
+    assert_int_equal(run("top --times 2 --interval 1 --json", picture), CLI_OK);
+    says(out, "{\"status\":{\"host\"");
+    says(out, "],\"guests\":[{\"name\":\"new\"}");
+    assert_int_equal(run("top --times 1", refuse), CLI_FAILED);
+    assert_int_equal(run("top --interval 0", picture), CLI_USAGE);
+    assert_int_equal(run("trace --limit 513", picture), CLI_USAGE);
+    assert_int_equal(run("trace", empty), CLI_OK);
+    assert_string_equal(out, "nothing was traced yet\n");
+}
+
 static void test_refused(void **unused)
 {
     (void)unused;
@@ -545,7 +597,7 @@ int main(void)
         cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_status),
         cmocka_unit_test(test_table), cmocka_unit_test(test_refused), cmocka_unit_test(test_follow),
         cmocka_unit_test(test_migrate), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
-        cmocka_unit_test(test_bad_server),
+        cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
