@@ -221,7 +221,8 @@ static void refuse(const char *method, uint64_t id, struct vi_writer *w)
 static void empty(const char *method, uint64_t id, struct vi_writer *w)
 {
     response(w, id);
-    if (!strcmp(method, "members") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "events"))
+    if (!strcmp(method, "members") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "events") ||
+        !strcmp(method, "trace"))
         vi_write_array(w, 0);
     else
         vi_write_map(w, 0);
