@@ -202,6 +202,8 @@ static void on_walk_close(uv_handle_t *h, void *arg)
 
 static void close_all(struct daemon *d)
 {
+    uv_prepare_stop(&d->prepare); /* the loop still turns below, without what a turn needs */
+    uv_timer_stop(&d->wake);
     rpc_close(d->rpc);
     daemon_handover_close(d);
     daemon_policy_close(d);
