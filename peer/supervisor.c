@@ -9,10 +9,13 @@
  * reaches only us; when we are killed they notice by the end of the channel. */
 #include "peer/supervisor.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -99,13 +102,13 @@ static void on_child_exit(uv_process_t *p, int64_t status, int sig)
     c->closing = true;
     uv_timer_stop(&c->timer);
     uv_close((uv_handle_t *)p, process_closed);
+    if (sig) /* also at the end: a crash there is one */
+        vi_log(VI_LOG_WARN, "supervisor", "the %s died of signal %d", c->name, sig);
     if (s->stopping)
         return;
     if (vi_clock_boottime() - c->since >= STEADY)
         c->backoff_ms = BACKOFF_FIRST;
-    if (sig)
-        vi_log(VI_LOG_WARN, "supervisor", "the %s died of signal %d", c->name, sig);
-    else
+    if (!sig)
         vi_log(VI_LOG_WARN, "supervisor", "the %s ended with status %d", c->name, (int)status);
     if (!sig && status == EXIT_CONFIGURATION) {
         vi_log(VI_LOG_ERROR, "supervisor", "the configuration can't work; ending");
@@ -309,6 +312,24 @@ static int make_folders(const struct supervisor_options *o)
     return 0;
 }
 
+/* Two peers with the same folders would only keep each other from starting. The lock is held until we
+ * end; the folder is the peer's, so no link is followed. */
+static int take_lock(const char *run_dir)
+{
+    char path[512];
+    snprintf(path, sizeof path, "%s/supervisor.lock", run_dir);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (fd < 0) {
+        vi_log(VI_LOG_ERROR, "supervisor", "%s: %s; check run-dir", path, strerror(errno));
+        return EXIT_CONFIGURATION;
+    }
+    if (!flock(fd, LOCK_EX | LOCK_NB))
+        return 0;
+    vi_log(VI_LOG_ERROR, "supervisor", "%s: another peer runs with this run-dir; stop it first", path);
+    close(fd);
+    return EXIT_FAILURE;
+}
+
 static void init_child(struct supervisor *s, struct child *c, const char *name,
                        const char *const *argv)
 {
@@ -325,6 +346,8 @@ int supervisor_main(const struct supervisor_options *o)
     static const int numbers[3] = {SIGTERM, SIGINT, SIGHUP};
     struct supervisor s;
     int status = make_folders(o);
+    if (!status)
+        status = take_lock(o->run_dir);
     if (status)
         return status;
     memset(&s, 0, sizeof s);

@@ -186,6 +186,23 @@ static void a_killed_supervisor_leaves_no_children(void **state)
     assert_true(is_gone(peer)); /* its link ended with the agent */
 }
 
+static void a_second_one_ends(void **state)
+{
+    (void)state;
+    int agents[64], peers[64], status;
+    pid_t s = start();
+    wait_numbers("agent", 1, agents);
+    wait_numbers("peer", 1, peers);
+    pid_t second = start();
+    assert_int_equal(waitpid(second, &status, 0), second);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == EXIT_FAILURE);
+    assert_int_equal(numbers("agent", agents, 64), 1);
+    assert_int_equal(numbers("peer", peers, 64), 1);
+    kill(s, SIGTERM);
+    assert_int_equal(waitpid(s, &status, 0), s);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+}
+
 static void a_bad_configuration_ends_it(void **state)
 {
     (void)state;
@@ -246,6 +263,7 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(children_come_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_killed_supervisor_leaves_no_children, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_second_one_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_bad_configuration_ends_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(folders_of_everybody_are_refused, set_up, tear_down),
         cmocka_unit_test(root_is_given_up),
