@@ -32,6 +32,7 @@ int setup_folder(const struct setup *s, char *why, size_t cap)
     struct passwd *pw = getpwnam(s->user);
     struct group *gr = getgrnam(s->group);
     char part[512];
+    struct stat st;
     if (geteuid() == 0 && !pw) {
         snprintf(why, cap, "there is no user `%s`: create it (useradd --system %s) or set `user`",
                  s->user, s->user);
@@ -50,14 +51,20 @@ int setup_folder(const struct setup *s, char *why, size_t cap)
     }
     if (mkdir(s->state_dir, 0700) < 0 && errno != EEXIST)
         goto failed;
+    if (stat(s->state_dir, &st) < 0)
+        goto failed;
+    if (!S_ISDIR(st.st_mode)) { /* not ours to give away */
+        errno = ENOTDIR;
+        goto failed;
+    }
     if (geteuid() == 0 && chown(s->state_dir, pw->pw_uid, gr ? gr->gr_gid : pw->pw_gid) < 0)
         goto failed;
     if (access(s->state_dir, W_OK | X_OK) < 0)
         goto failed;
     return 0;
 failed:
-    snprintf(why, cap, "state folder %s: %s; run as root or set `state-dir`", s->state_dir,
-             strerror(errno));
+    snprintf(why, cap, "state folder %s: %s; %sset `state-dir`", s->state_dir, strerror(errno),
+             geteuid() ? "run as root or " : "");
     return VI_EIO;
 }
 
