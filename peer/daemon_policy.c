@@ -431,18 +431,20 @@ void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *param
 
 /* ---- an operator's move ---- */
 
+/* Nothing keeps two hosts from having one name: VI_EEXIST. */
 static int member_by_name(struct daemon *d, const char *name, struct vi_id *id)
 {
     struct gossip_member m;
     size_t pos = 0;
     struct vi_id wanted;
+    unsigned found = 0;
     bool by_id = vi_id_parse(&wanted, name) == 0;
     while (gossip_member_next(d->gossip, &pos, &m))
         if ((by_id ? vi_id_equal(&m.id, &wanted) : !strcmp(m.name, name)) && m.state == GOSSIP_ALIVE) {
             *id = m.id;
-            return 0;
+            found++;
         }
-    return VI_ENOTFOUND;
+    return found == 0 ? VI_ENOTFOUND : found > 1 ? VI_EEXIST : 0;
 }
 
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params)
@@ -460,8 +462,11 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
         rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host; `violin guests` shows them", name);
         return;
     }
-    if (host[0] && member_by_name(d, host, &peer)) {
-        rpc_error(call, VI_ENOTFOUND, "no living member `%s`; `violin members` shows them", host);
+    err = host[0] ? member_by_name(d, host, &peer) : 0;
+    if (err) {
+        rpc_error(call, err, err == VI_EEXIST ? "more than one living member is called `%s`; give its whole id "
+                                                "(violin members --json)"
+                                              : "no living member `%s`; `violin members` shows them", host);
         return;
     }
     if (host[0] && vi_id_equal(&peer, &d->me.id)) {
