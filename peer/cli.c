@@ -216,7 +216,7 @@ static const struct cli_field guest_fields[] = {
     {"cpu_pct", "CPU", CLI_PERCENT}, {"demand_pct", "WANTED", CLI_PERCENT},
     {"entitlement_pct", "ENTITLED", CLI_PERCENT}, {"weight", "WEIGHT", CLI_COUNT},
     {"report_age_s", "REPORT", CLI_SECONDS}, {"movable", "MOVABLE", CLI_YESNO},
-    {"why_not", "", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+    {"why_not", "WHY NOT", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 
 static int do_guests(struct cli_client *c, struct args *a)
 {
@@ -264,6 +264,10 @@ static int do_env(struct cli_client *c, struct args *a)
     uint64_t shares = 100;
     if (!strcmp(verb, "list") && a->n == 1)
         return ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
+    if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
+        fprintf(stderr, "violin: env %s wants a NAME\n", verb);
+        return CLI_USAGE;
+    }
     if (a->n != 2)
         return usage("env wants: list, create NAME, show NAME, remove NAME", verb);
     if (!strcmp(verb, "create")) {
@@ -537,6 +541,10 @@ static int do_handover(struct cli_client *c, struct args *a)
     int err;
     if (!strcmp(a->arg[0], "list") && a->n == 1)
         return ask(c, a, "handover.list", NULL, handover_fields, "no handovers");
+    if (!strcmp(a->arg[0], "resolve") && a->n != 3) {
+        fprintf(stderr, "violin: handover resolve wants an ID, and keep-here or give-up\n");
+        return CLI_USAGE;
+    }
     if (strcmp(a->arg[0], "resolve") || a->n != 3)
         return usage("handover wants: list, or resolve ID keep-here|give-up", a->arg[0]);
     cli_params_init(&p);
@@ -571,7 +579,7 @@ static int do_invite(struct cli_client *c, struct args *a)
     if (a->uses && (!whole_number(a->uses, 1000, &uses) || uses == 0))
         return usage("--uses is a number from 1 to 1000", a->uses);
     if (a->ttl && !duration(a->ttl, &ttl))
-        return usage("--ttl is a time such as 90s, 30m, 1h or 7d", a->ttl);
+        return usage("--ttl is a time such as 90s, 30m, 1h or 7d, at most 366d", a->ttl);
     cli_params_init(&p);
     vi_write_map(&p.w, 2);
     vi_write_str(&p.w, "uses");
@@ -616,7 +624,8 @@ static const struct entry {
      "Handovers under way or undecided. `resolve` decides one that only a person can: keep-here runs the copy of "
      "this host, give-up destroys it. ID: as listed, or its beginning. Make sure first that the other host's copy is gone, or running."},
     {"mode", do_mode, plain_options, 0, 1, "[observe|auto]",
-     "Shows or sets whether this peer acts (auto) or only says what it would do (observe)."},
+     "Shows or sets whether this peer acts (auto) or only says what it would do (observe). What is set holds until "
+     "the peer is restarted; `mode` in the configuration says how it starts."},
     {"invite", do_invite, invite_options, 0, 0, "", "Prints a token with which another host may join the domain."},
     {NULL, NULL, NULL, 0, 0, NULL, NULL}};
 

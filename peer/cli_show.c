@@ -82,6 +82,20 @@ static void format_bytes(double b, char *out, size_t cap)
     snprintf(out, cap, "%.0f %s", b, units[u]);
 }
 
+/* Of another day than today: with its date. */
+static void format_time(double d, char *out, size_t cap)
+{
+    time_t t = d > -1e11 && d < 1e11 ? (time_t)d : 0, now = time(NULL);
+    struct tm tm, today;
+    if (t == 0 || !localtime_r(&t, &tm) || !localtime_r(&now, &today)) {
+        snprintf(out, cap, "-");
+        return;
+    }
+    bool same = tm.tm_yday == today.tm_yday && tm.tm_year == today.tm_year;
+    if (!strftime(out, cap, same ? "%H:%M:%S" : "%Y-%m-%d %H:%M:%S", &tm))
+        snprintf(out, cap, "-");
+}
+
 /* Bytes of the UTF-8 character at s (RFC 3629), 0 if there is none. */
 static size_t utf8(const char *s, size_t n)
 {
@@ -133,7 +147,7 @@ static void format_text(const msgpack_object *v, char *out, size_t cap)
     case MSGPACK_OBJECT_FLOAT32: case MSGPACK_OBJECT_FLOAT64: snprintf(out, cap, "%.6g", v->via.f64); break;
     case MSGPACK_OBJECT_ARRAY: {
         size_t at = 0;
-        out[0] = 0;
+        snprintf(out, cap, "%s", v->via.array.size ? "" : "-");
         for (uint32_t i = 0; i < v->via.array.size && at + 4 < cap; i++) {
             char one[CELL];
             format_text(&v->via.array.ptr[i], one, sizeof one);
@@ -165,13 +179,7 @@ char *cli_format_value(const msgpack_object *v, enum cli_format f, char *out, si
     case CLI_SECONDS: format_duration(d, out, cap); break;
     case CLI_BYTES: format_bytes(d, out, cap); break;
     case CLI_YESNO: snprintf(out, cap, "%s", d != 0 ? "yes" : "no"); break;
-    case CLI_TIME: {
-        time_t t = d > -1e11 && d < 1e11 ? (time_t)d : 0;
-        struct tm tm;
-        if (t == 0 || !localtime_r(&t, &tm) || !strftime(out, cap, "%H:%M:%S", &tm))
-            snprintf(out, cap, "-");
-        break;
-    }
+    case CLI_TIME: format_time(d, out, cap); break;
     default: snprintf(out, cap, "%.0f", d);
     }
     return out;
