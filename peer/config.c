@@ -161,7 +161,7 @@ static const struct key *find_key(const char *name)
 static const struct key *nearest_key(const char *name)
 {
     const struct key *best = NULL;
-    unsigned least = 4;
+    unsigned n = (unsigned)strlen(name), least = n < 6 ? n / 2 + 1 : 4; /* more than half of it wrong is no slip */
     for (unsigned i = 0; i < KEYS; i++) {
         unsigned d = distance(name, keys[i].name);
         if (d < least) {

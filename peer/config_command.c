@@ -2,6 +2,7 @@
 #include <argp.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peer/config.h"
 
@@ -14,7 +15,9 @@ static error_t option(int key, char *arg, struct argp_state *state)
     struct args *a = state->input;
     switch (key) {
     case ARGP_KEY_ARG:
-        if (a->verb || (strcmp(arg, "check") && strcmp(arg, "print")))
+        if (a->verb)
+            argp_error(state, "`%s` is one argument too many", arg);
+        if (strcmp(arg, "check") && strcmp(arg, "print"))
             argp_error(state, "check or print, not `%s`", arg);
         a->verb = arg;
         return 0;
@@ -47,6 +50,6 @@ int config_command(const char *path, int argc, char **argv)
     if (!strcmp(a.verb, "print"))
         config_print(&c, stdout);
     else
-        printf("%s: good\n", path);
+        printf("%s: %s\n", path, access(path, F_OK) ? "not there; the defaults hold" : "good");
     return 0;
 }
