@@ -4,7 +4,7 @@ A Lab makes one namespace for the hosts' network (a bridge) and one per host; gu
 simulated hypervisor are namespaces too. Everything has the lab's own prefix, nothing outside is
 touched, and close() ends every process and removes every namespace and file, also after a failure
 and on Ctrl-C."""
-import atexit, json, os, shutil, signal, socket, subprocess, sys, tempfile, time, uuid
+import atexit, json, os, re, shutil, signal, socket, subprocess, sys, tempfile, time, uuid
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -90,6 +90,9 @@ class Host:
                 os.killpg(self.proc.pid, signal.SIGKILL)
                 self.proc.wait()
         self.proc = None
+        log = os.path.join(self.dir, "log")
+        if os.path.exists(log) and re.search("crashes with signal|AddressSanitizer|runtime error", open(log, errors="replace").read()):
+            self.lab.crashed.append(self.name)
 
     def pids(self):
         r = run("ip", "netns", "pids", self.ns, check=False)
@@ -139,6 +142,7 @@ class Lab:
         self.under = f"{self.prefix}u"
         self.limbo = f"{self.prefix}l"
         self.settings = dict(settings or {})
+        self.crashed = []  # hosts with a process that did
         self.settings.setdefault("simulated-limbo", self.limbo)
         self.closed = False
         self.namespaces, self.procs, self.hosts = [], [], []
@@ -239,7 +243,11 @@ class Lab:
                     pass
         for ns in everything:
             run("ip", "netns", "del", ns, check=False)
+        if self.crashed:
+            self.logs()
         shutil.rmtree(self.dir, ignore_errors=True)
+        if self.crashed:
+            raise RuntimeError(f"processes crashed on {', '.join(sorted(set(self.crashed)))}")
 
     def __enter__(self):
         return self
