@@ -171,8 +171,8 @@ static bool may_send(struct bulk *b)
         return true;
     b->tokens += (double)(now - b->filled) / 1e6 * (double)b->bandwidth * 1024;
     b->filled = now;
-    if (b->tokens > (double)b->bandwidth * 1024 / 4)
-        b->tokens = (double)b->bandwidth * 1024 / 4 + READ_BYTES;
+    if (b->tokens > (double)b->bandwidth * 1024 / 4) /* what a pause saves up: 250 ms' worth */
+        b->tokens = (double)b->bandwidth * 1024 / 4;
     return b->tokens > 0;
 }
 
@@ -261,6 +261,11 @@ static void write_descriptor(struct bulk *b)
 
 static bool keep(struct bulk *b, const uint8_t *data, size_t len)
 {
+    if (b->keep_len + len > b->keep_cap && b->keep_at) { /* what was written makes room */
+        b->keep_len -= b->keep_at;
+        memmove(b->keep, b->keep + b->keep_at, b->keep_len);
+        b->keep_at = 0;
+    }
     if (b->keep_len + len > b->keep_cap) {
         size_t cap = b->keep_len + len + KEEP;
         uint8_t *p = realloc(b->keep, cap);

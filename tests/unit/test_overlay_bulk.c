@@ -6,9 +6,12 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <malloc.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <sodium.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -35,6 +38,7 @@ struct end {
 static struct end out_end, in_end;
 static bool refuse;
 static unsigned accepted;
+static uint64_t bandwidth;
 
 /* What the bytes are: any of them tells its place. */
 static uint8_t byte_at(size_t i)
@@ -55,6 +59,7 @@ static void *write_all(void *arg)
 {
     struct feed *f = arg;
     uint8_t *b = malloc(f->chunk);
+    usleep(f->pause);
     while (b && f->done < f->total) {
         size_t n = f->total - f->done < f->chunk ? f->total - f->done : f->chunk;
         ssize_t w;
@@ -100,7 +105,8 @@ static void done(void *arg, int err, const char *why, uint64_t bytes)
         uv_stop(&loop);
 }
 
-static int on_accept(void *arg, const struct vi_id *peer, const uint8_t *purpose, size_t len, bulk_done **d, void **d_arg)
+static int on_accept(void *arg, const struct vi_id *peer, const uint8_t *purpose, size_t len,
+                     bulk_done **d, void **d_arg)
 {
     int pair[2];
     (void)arg;
@@ -180,6 +186,7 @@ static int set_up(void **state)
     sink = (struct feed){.chunk = 65536, .fd = -1};
     refuse = false;
     accepted = 0;
+    bandwidth = 0;
     return 0;
 }
 
@@ -194,14 +201,16 @@ static int tear_down(void **state)
     return uv_loop_close(&loop);
 }
 
-static struct bulk *send_to(uint16_t to_port, const uint8_t to_x[32], const struct vi_id *to, int *feeder)
+static struct bulk *send_to(uint16_t to_port, const uint8_t to_x[32], const struct vi_id *to,
+                            int *feeder)
 {
     struct mesh_addr at = {.family = 4, .port = to_port, .ip = {127, 0, 0, 1}};
     int pair[2];
     struct bulk *b;
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
     *feeder = pair[0];
-    b = bulk_send(&loop, &cfg[0], &rng, &at, to_x, to, "purpose", 7, pair[1], 0, done, &out_end);
+    b = bulk_send(&loop, &cfg[0], &rng, &at, to_x, to, "purpose", 7, pair[1], bandwidth, done,
+                  &out_end);
     assert_non_null(b);
     return b;
 }
@@ -300,7 +309,7 @@ static void on_cancel_time(uv_timer_t *t)
 /* Given up midway: the other end hears of it, and never takes it for the whole. */
 static void cancelled(void **state)
 {
-    uv_timer_t t;
+    static uv_timer_t t;
     (void)state;
     source.total = (size_t)1 << 40;
     sink.pause = 1000;
@@ -335,9 +344,196 @@ static void reader_goes(void **state)
     assert_int_not_equal(in_end.err, 0);
 }
 
+/* ---- what is kept, and how fast ---- */
+
+static size_t in_use_most;
+
+static size_t in_use(void)
+{
+    struct mallinfo2 m = mallinfo2(); /* nothing under the sanitizers */
+    return m.uordblks + m.hblkhd;
+}
+
+static void on_sample(uv_timer_t *t)
+{
+    size_t n = in_use();
+    if (n > in_use_most)
+        in_use_most = n;
+    if (out_end.done && in_end.done)
+        uv_close((uv_handle_t *)t, NULL);
+}
+
+/* A reader that is always behind: what waits for it stays a few MiB, however much goes through. */
+static void little_is_kept(void **state)
+{
+    static uv_timer_t sample;
+    size_t before = in_use();
+    (void)state;
+    in_use_most = 0;
+    uv_timer_init(&loop, &sample);
+    uv_timer_start(&sample, on_sample, 2, 2);
+    transport(32 << 20, 65536, 65536, 300);
+    assert_true(in_use_most < before + (12 << 20));
+    if (!uv_is_closing((uv_handle_t *)&sample))
+        uv_close((uv_handle_t *)&sample, NULL);
+}
+
+/* 3 MiB at 4 MiB/s, after a pause that lets at most 250 ms' worth through at once: the slower the
+ * machine, the longer it takes, but never less. */
+static void bandwidth_is_kept(void **state)
+{
+    vi_time began = vi_clock_boottime();
+    (void)state;
+    bandwidth = 4096;
+    source.pause = 400000;
+    transport(3 << 20, 65536, 65536, 0);
+    assert_true(vi_clock_boottime() - began > 700 * VI_MSEC);
+}
+
+/* ---- a wire that is cut or bent ---- */
+
+enum bend { CUT, FLIP, OVERSIZED };
+static struct {
+    pthread_t thread;
+    int fd;
+    enum bend how;
+    size_t pos, hand; /* bytes from the sender so far; its handshake message, with its two bytes */
+} wire;
+
+/* The purpose's record is 4 + 7 + 16 bytes; the first data record follows it. */
+static bool bend(uint8_t *p, ssize_t n)
+{
+    for (ssize_t i = 0; i < n; i++, wire.pos++) {
+        size_t data = wire.hand + 27;
+        if (wire.pos < 2)
+            wire.hand = wire.pos == 0 ? 2U + p[i] : wire.hand + ((size_t)p[i] << 8);
+        else if (wire.how == CUT && wire.pos == data + 1000000)
+            return false;
+        else if (wire.how == OVERSIZED && wire.pos == data + 2)
+            p[i] = 0xff;
+        else if (wire.how == FLIP && wire.pos == data + 1000000)
+            p[i] ^= 4;
+    }
+    return true;
+}
+
+static bool send_whole(int fd, const uint8_t *p, ssize_t n)
+{
+    for (ssize_t at = 0, w; at < n; at += w)
+        if ((w = send(fd, p + at, (size_t)(n - at), MSG_NOSIGNAL)) <= 0)
+            return false;
+    return true;
+}
+
+static void *run_wire(void *arg)
+{
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t b[16384];
+    int fds[2];
+    (void)arg;
+    fds[0] = accept(wire.fd, NULL, NULL);
+    fds[1] = socket(AF_INET, SOCK_STREAM, 0);
+    for (bool go = connect(fds[1], (struct sockaddr *)&at, sizeof at) == 0; go;) {
+        struct pollfd p[2] = {{.fd = fds[0], .events = POLLIN}, {.fd = fds[1], .events = POLLIN}};
+        poll(p, 2, -1);
+        for (int i = 0; i < 2 && go; i++) {
+            ssize_t n;
+            if (!p[i].revents)
+                continue;
+            n = recv(fds[i], b, sizeof b, 0);
+            go = n > 0 && (i == 1 || bend(b, n)) && send_whole(fds[!i], b, n);
+        }
+    }
+    close(fds[0]);
+    close(fds[1]);
+    return NULL;
+}
+
+static void over_wire(enum bend how)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    memset(&wire, 0, sizeof wire);
+    wire.how = how;
+    wire.fd = socket(AF_INET, SOCK_STREAM, 0);
+    assert_int_equal(bind(wire.fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(listen(wire.fd, 1), 0);
+    assert_int_equal(getsockname(wire.fd, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(pthread_create(&wire.thread, NULL, run_wire, NULL), 0);
+    source.total = 8 << 20;
+    (void)send_to(ntohs(at.sin_port), x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    pthread_join(wire.thread, NULL);
+    close(wire.fd);
+    assert_int_equal(accepted, 1);
+    pthread_join(sink.thread, NULL);
+    assert_true(out_end.done && in_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    assert_true(sink.good); /* nothing that was not sent has come out */
+    assert_true(sink.done < source.total);
+}
+
+static void cut_midway(void **state)
+{
+    (void)state;
+    over_wire(CUT);
+    assert_int_equal(in_end.err, VI_EIO);
+    assert_true(sink.done > 0);
+}
+
+static void bent_midway(void **state)
+{
+    (void)state;
+    over_wire(FLIP);
+    assert_int_equal(in_end.err, VI_EAUTH);
+    assert_true(sink.done < 1000000);
+}
+
+static void oversized_record(void **state)
+{
+    (void)state;
+    over_wire(OVERSIZED);
+    assert_int_equal(in_end.err, VI_EPROTO);
+    assert_int_equal(sink.done, 0);
+}
+
+static void on_close_time(uv_timer_t *t)
+{
+    bulk_server_close(server);
+    server = NULL;
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+/* The receiving peer ends while a stream is under way: both ends are told, and nothing stays open.
+ */
+static void server_closes_midway(void **state)
+{
+    static uv_timer_t t;
+    (void)state;
+    source.total = (size_t)1 << 40;
+    (void)send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_timer_init(&loop, &t);
+    uv_timer_start(&t, on_close_time, 300, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    assert_int_equal(accepted, 1);
+    pthread_join(sink.thread, NULL);
+    assert_int_equal(in_end.err, VI_ECANCELED);
+    assert_true(out_end.done);
+    assert_int_not_equal(out_end.err, 0);
+    assert_true(sink.good);
+}
+
+static atomic_bool talked;
+
 static void *talk_garbage(void *arg)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    struct sockaddr_in at = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     uint8_t junk[4096], byte;
     (void)arg;
     for (unsigned i = 0; i < BULK_STREAMS_MAX + 20; i++) {
@@ -351,7 +547,15 @@ static void *talk_garbage(void *arg)
         }
         close(fd);
     }
+    talked = true;
     return NULL;
+}
+
+static void on_talked(uv_timer_t *t)
+{
+    (void)t;
+    if (talked)
+        uv_stop(&loop);
 }
 
 /* Strangers with noise, more than there are places, and then a good one. */
@@ -359,8 +563,9 @@ static void garbage_first(void **state)
 {
     pthread_t t;
     (void)state;
+    talked = false;
     assert_int_equal(pthread_create(&t, NULL, talk_garbage, NULL), 0);
-    uv_timer_start(&limit, on_limit, 3000, 0);
+    uv_timer_start(&limit, on_talked, 10, 10);
     uv_run(&loop, UV_RUN_DEFAULT);
     pthread_join(t, NULL);
     assert_int_equal(accepted, 0);
@@ -380,10 +585,18 @@ int main(void)
         cmocka_unit_test_setup_teardown(another_host_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reader_goes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(little_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bandwidth_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cut_midway, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bent_midway, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(oversized_record, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(server_closes_midway, set_up, tear_down),
         cmocka_unit_test_setup_teardown(garbage_first, set_up, tear_down),
     };
     if (sodium_init() < 0)
         return 1;
-    signal(SIGPIPE, SIG_IGN); /* as the program does: a descriptor whose reader went is an error, not an end */
+    signal(
+        SIGPIPE,
+        SIG_IGN); /* as the program does: a descriptor whose reader went is an error, not an end */
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
