@@ -453,9 +453,14 @@ static void read_tap(struct datapath *d, unsigned slot, vi_time now)
             env = (int)i;
     for (unsigned i = 0; i < BATCH; i++) {
         ssize_t n = read(d->taps[slot].fd, d->in, sizeof d->in);
-        if (n <= DATAPATH_VNET_HDR)
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
             return;
-        if (env >= 0)
+        if (n <= 0) { /* somebody deleted the TAP: nothing comes any more, and it would be readable for ever */
+            d->counters.tap_errors++;
+            epoll_ctl(d->epoll, EPOLL_CTL_DEL, d->taps[slot].fd, NULL);
+            return;
+        }
+        if (env >= 0 && n > DATAPATH_VNET_HDR)
             frame_from_tap(d, (unsigned)env, d->in + DATAPATH_VNET_HDR, (size_t)n - DATAPATH_VNET_HDR, now);
     }
 }

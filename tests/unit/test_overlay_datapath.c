@@ -1,5 +1,6 @@
-/* Two data paths with their threads, over loopback. The TAPs are socket pairs that keep a frame a
- * message, as a TAP does; between the two sits a relay of the test's, which can lose, double and bend. */
+/* Two data paths with their threads, over loopback, in a network namespace of their own where that
+ * is allowed. The TAPs are socket pairs that keep a frame a message, as a TAP does, or real ones;
+ * between the two sits a relay of the test's, which can lose, double and bend. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -7,11 +8,21 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <fcntl.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <poll.h>
+#include <sched.h>
 #include <sodium.h>
+#include <dirent.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "overlay/datapath.h"
@@ -50,10 +61,17 @@ static int udp_socket(uint16_t *port)
     return fd;
 }
 
-static struct mesh_keys keys_for(const struct side *to, uint32_t local, uint32_t remote, uint64_t generation)
+static struct mesh_keys keys_for(const struct side *to, uint32_t local, uint32_t remote,
+                                 uint64_t generation)
 {
-    struct mesh_keys k = {.peer = to->id, .local = local, .remote = remote, .generation = generation,
-                          .cipher = NOISE_CHACHAPOLY, .tx_queues = 2, .rx_queues = 2, .send = true,
+    struct mesh_keys k = {.peer = to->id,
+                          .local = local,
+                          .remote = remote,
+                          .generation = generation,
+                          .cipher = NOISE_CHACHAPOLY,
+                          .tx_queues = 2,
+                          .rx_queues = 2,
+                          .send = true,
                           .born = vi_clock_boottime(),
                           .addr = {.family = 4, .port = relay_port, .ip = {127, 0, 0, 1}}};
     /* what goes from the smaller index to the greater has one base, what comes back the other */
@@ -100,7 +118,8 @@ static void open_side(struct side *s, uint8_t n)
     c.udp_fd = s->udp;
     s->d = datapath_start(&c);
     assert_non_null(s->d);
-    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                     0);
     s->tap = pair[0];
     datapath_set_tap(s->d, &env, pair[1]);
 }
@@ -149,7 +168,8 @@ static void write_frame(struct side *from, const struct side *to, size_t len)
     memcpy(f + DATAPATH_VNET_HDR + 6, from->mac, 6);
     for (size_t i = 14; i < len; i++)
         f[DATAPATH_VNET_HDR + i] = (uint8_t)(i * 7 + len);
-    assert_int_equal(send(from->tap, f, DATAPATH_VNET_HDR + len, 0), (ssize_t)(DATAPATH_VNET_HDR + len));
+    assert_int_equal(send(from->tap, f, DATAPATH_VNET_HDR + len, 0),
+                     (ssize_t)(DATAPATH_VNET_HDR + len));
 }
 
 /* Takes a packet at the relay. */
@@ -164,9 +184,11 @@ static void take_packet(void)
 
 static void pass_packet(const struct side *to)
 {
-    struct sockaddr_in at = {.sin_family = AF_INET, .sin_port = htons(to->port),
+    struct sockaddr_in at = {.sin_family = AF_INET,
+                             .sin_port = htons(to->port),
                              .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    assert_int_equal(sendto(relay, packet, packet_len, 0, (struct sockaddr *)&at, sizeof at), (ssize_t)packet_len);
+    assert_int_equal(sendto(relay, packet, packet_len, 0, (struct sockaddr *)&at, sizeof at),
+                     (ssize_t)packet_len);
 }
 
 static void expect_frame(struct side *at, const struct side *from, size_t len)
@@ -196,7 +218,8 @@ static bool counter_reaches(struct datapath *d, size_t offset, uint64_t n)
     }
     return false;
 }
-#define REACHES(d, name, n) assert_true(counter_reaches(d, offsetof(struct datapath_counters, name), n))
+#define REACHES(d, name, n)                                                                        \
+    assert_true(counter_reaches(d, offsetof(struct datapath_counters, name), n))
 
 /* ---- */
 
@@ -345,7 +368,8 @@ static void no_number_no_frame(void **state)
 
 static uint64_t carried;
 
-static void on_used(void *arg, uint32_t local, uint64_t sent, uint64_t received, const struct mesh_addr *from)
+static void on_used(void *arg, uint32_t local, uint64_t sent, uint64_t received,
+                    const struct mesh_addr *from)
 {
     (void)arg, (void)received, (void)from;
     assert_int_equal(local, 100);
@@ -374,12 +398,243 @@ static void replaced_under_load(void **state)
     assert_int_equal(carried, 2000);
 }
 
-static void stop_closes_the_tap(void **state)
+/* ---- TAPs that come and go ---- */
+
+static bool own_namespace;
+
+static bool make_namespace(void)
+{
+    struct ifreq r = {.ifr_name = "lo"};
+    int fd, err;
+    if (geteuid() != 0 || access("/dev/net/tun", R_OK | W_OK) || unshare(CLONE_NEWNET))
+        return false;
+    fd = open("/proc/sys/net/ipv6/conf/default/disable_ipv6",
+              O_WRONLY | O_CLOEXEC); /* its frames would disturb */
+    if (fd >= 0) {
+        (void)!write(fd, "1", 1);
+        close(fd);
+    }
+    fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    r.ifr_flags = IFF_UP;
+    err = ioctl(fd, SIOCSIFFLAGS, &r);
+    close(fd);
+    return err == 0;
+}
+
+/* A TAP that is up, and a packet socket at the guest's side of it. */
+static int real_tap(const char *name, int *guest)
+{
+    struct ifreq r = {0};
+    struct sockaddr_ll at = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_ALL)};
+    int size = DATAPATH_VNET_HDR, ctl = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0 && ctl >= 0);
+    snprintf(r.ifr_name, sizeof r.ifr_name, "%s", name);
+    r.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
+    assert_int_equal(ioctl(fd, TUNSETIFF, &r), 0);
+    assert_int_equal(ioctl(fd, TUNSETVNETHDRSZ, &size), 0);
+    r.ifr_mtu = 2000;
+    assert_int_equal(ioctl(ctl, SIOCSIFMTU, &r), 0);
+    r.ifr_flags = IFF_UP;
+    assert_int_equal(ioctl(ctl, SIOCSIFFLAGS, &r), 0);
+    close(ctl);
+    *guest = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC, 0);
+    assert_true(*guest >= 0);
+    at.sll_ifindex = (int)if_nametoindex(name);
+    assert_int_equal(bind(*guest, (struct sockaddr *)&at, sizeof at), 0);
+    return fd;
+}
+
+static void through_real_taps(int from, int to, size_t len)
+{
+    uint8_t f[4096], got[4096];
+    memcpy(f, b.mac, 6);
+    memcpy(f + 6, a.mac, 6);
+    f[12] = 0x88;
+    f[13] = 0xb5;
+    for (size_t i = 14; i < len; i++)
+        f[i] = (uint8_t)(i * 11 + len);
+    assert_int_equal(send(from, f, len, 0), (ssize_t)len);
+    for (unsigned i = 0; i < (len > DATAPATH_PATH_BYTES ? 2 : 1); i++) {
+        take_packet();
+        pass_packet(&b);
+    }
+    assert_true(readable(to, SOON));
+    assert_int_equal(recv(to, got, sizeof got, 0), (ssize_t)len);
+    assert_memory_equal(got, f, len);
+}
+
+static vi_time cpu_used(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+    return (vi_time)t.tv_sec * VI_SEC + t.tv_nsec / 1000;
+}
+
+static void real_taps(void **state)
+{
+    int at_a, at_b;
+    vi_time cpu;
+    (void)state;
+    if (!own_namespace)
+        skip();
+    datapath_set_tap(a.d, &env, real_tap("vta", &at_a));
+    datapath_set_tap(b.d, &env, real_tap("vtb", &at_b));
+    through_real_taps(at_a, at_b, 60);
+    through_real_taps(at_a, at_b, 1514);
+    through_real_taps(at_a, at_b, 2014);
+    /* the administrator deletes one: told once, and its thread rests */
+    close(at_a);
+    assert_int_equal(system("ip link del vta"), 0);
+    REACHES(a.d, tap_errors, 1);
+    cpu = cpu_used();
+    usleep(200000);
+    assert_true(cpu_used() - cpu < 100 * VI_MSEC);
+    datapath_set_tap(a.d, &env, real_tap("vta", &at_a)); /* a new one serves again */
+    through_real_taps(at_a, at_b, 1000);
+    close(at_a);
+    close(at_b);
+}
+
+static void tap_that_ends(void **state)
+{
+    int pair[2];
+    vi_time cpu;
+    (void)state;
+    close(a.tap);
+    REACHES(a.d, tap_errors, 1);
+    cpu = cpu_used();
+    usleep(200000);
+    assert_true(cpu_used() - cpu < 100 * VI_MSEC);
+    write_frame(&b, &a, 100); /* what comes for it is counted */
+    take_packet();
+    pass_packet(&a);
+    REACHES(a.d, tap_errors, 2);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
+                     0);
+    a.tap = pair[0];
+    datapath_set_tap(a.d, &env, pair[1]);
+    write_frame(&a, &b, 101);
+    take_packet();
+    pass_packet(&b);
+    expect_frame(&b, &a, 101);
+}
+
+/* More half frames than are kept: the oldest go, are counted, and whole ones still come through. */
+static void halves_without_end(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < 100; i++) {
+        write_frame(&a, &b, 1500);
+        take_packet();
+        pass_packet(&b);
+        take_packet(); /* lost */
+        REACHES(b.d, rx_fragments, i + 1);
+    }
+    REACHES(b.d, rx_incomplete, 36);
+    write_frame(&a, &b, 1501);
+    take_packet();
+    pass_packet(&b);
+    take_packet();
+    pass_packet(&b);
+    expect_frame(&b, &a, 1501);
+}
+
+/* A guest has left b for a third host, which here has a's other session: b passes its frames on, in
+ * two parts when it must. */
+static void passed_on(void **state)
+{
+    struct side at_b = b, third = {.id = {.b = {3}}}, nine = a;
+    struct switch_table *t = calloc(1, sizeof *t);
+    struct mesh_keys k = keys_for(&third, 400, 300, 1);
+    static const size_t sizes[] = {500, 2000};
+    (void)state;
+    at_b.mac[5] = nine.mac[5] = 9;
+    datapath_set_keys(b.d, &k);
+    k = keys_for(&b, 300, 400, 1);
+    datapath_set_keys(a.d, &k);
+    assert_non_null(t);
+    t->envs[0] = calloc(1, sizeof *t->envs[0]);
+    assert_non_null(t->envs[0]);
+    *t->envs[0] = (struct switch_env_table){
+        .env = env, .used = true, .n_peers = 2, .peers = {third.id, a.id}, .number = {1, 1}};
+    put_mac(t->envs[0], nine.mac, false);
+    datapath_set_table(b.d, t);
+    for (unsigned i = 0; i < 2; i++) {
+        struct mesh_header h;
+        uint8_t saved[2][4096];
+        size_t len[2];
+        set_table(&a, &at_b, 1);
+        write_frame(&a, &at_b, sizes[i]);
+        for (unsigned p = 0; p <= i; p++) {
+            take_packet();
+            memcpy(saved[p], packet, packet_len);
+            len[p] = packet_len;
+        }
+        set_table(&nine, &b, 1); /* now it is known here */
+        for (unsigned p = 0; p <= i; p++) {
+            memcpy(packet, saved[p], len[p]);
+            packet_len = len[p];
+            pass_packet(&b);
+        }
+        for (unsigned p = 0; p <= i; p++) {
+            take_packet();
+            assert_int_equal(mesh_header_read(&h, packet, packet_len), 0);
+            assert_int_equal(h.receiver, 300);
+            pass_packet(&a);
+        }
+        expect_frame(&nine, &a, sizes[i]);
+        assert_false(readable(b.tap, 20));
+    }
+    set_table(&a, &at_b,
+              1); /* it left again, and who passed it on is said to have it: not a second time */
+    write_frame(&a, &at_b, 100);
+    take_packet();
+    pass_packet(&b);
+    take_packet();
+    pass_packet(&a);
+    REACHES(a.d, dropped[FORWARD_AGAIN], 1);
+}
+
+/* A guest that has left b for a, which doesn't know it yet: a's own frames never come back. */
+static void never_back(void **state)
+{
+    struct side at_b = b, at_a = a;
+    uint8_t f[DATAPATH_VNET_HDR + 60] = {0};
+    (void)state;
+    at_a.mac[5] = at_b.mac[5] = 9; /* a believes it at b still, b knows it at a */
+    set_table(&a, &at_b, 1);
+    set_table(&b, &at_a, 1);
+    memcpy(f + DATAPATH_VNET_HDR, at_b.mac, 6);
+    memcpy(f + DATAPATH_VNET_HDR + 6, a.mac, 6);
+    assert_int_equal(send(a.tap, f, sizeof f, 0), (ssize_t)sizeof f);
+    take_packet();
+    pass_packet(&b);
+    REACHES(b.d, dropped[FORWARD_AGAIN], 1); /* it is at the one that it came from: never back */
+    assert_false(readable(relay, 20));
+}
+
+static unsigned threads(void)
+{
+    unsigned n = 0;
+    DIR *d = opendir("/proc/self/task");
+    assert_non_null(d);
+    for (struct dirent *e; (e = readdir(d));)
+        n += e->d_name[0] != '.';
+    closedir(d);
+    return n;
+}
+
+static void stop_leaves_nothing(void **state)
 {
     uint8_t byte;
+    unsigned n = threads();
     (void)state;
     datapath_stop(a.d);
     a.d = NULL;
+    for (int ms = 0; ms < SOON && threads() != n - 1; ms += 5)
+        usleep(5000);
+    assert_int_equal(threads(), n - 1);
     assert_int_equal(recv(a.tap, &byte, 1, 0), 0);
     datapath_set_tap(b.d, &env, -1);
     assert_int_equal(recv(b.tap, &byte, 1, 0), 0);
@@ -396,9 +651,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(old_keys_are_not_used, set_up, tear_down),
         cmocka_unit_test_setup_teardown(no_number_no_frame, set_up, tear_down),
         cmocka_unit_test_setup_teardown(replaced_under_load, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(stop_closes_the_tap, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(real_taps, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(tap_that_ends, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(halves_without_end, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(passed_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(never_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(stop_leaves_nothing, set_up, tear_down),
     };
     if (sodium_init() < 0)
         return 1;
+    own_namespace = make_namespace();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
