@@ -333,6 +333,19 @@ static void forget_unsaid(struct vswitch *s, struct senv *e, const struct other 
     }
 }
 
+/* n / 3 entries, and nothing after them? A statement is taken whole or not at all. */
+static bool entries_whole(struct vi_reader r, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i += 3) {
+        uint8_t mac[6];
+        struct vi_id guest;
+        vi_read_bytes(&r, mac, 6);
+        vi_read_id(&r, &guest);
+        (void)vi_read_uint(&r, UINT64_MAX);
+    }
+    return vi_read_end(&r) == 0;
+}
+
 static void take_statement(struct vswitch *s, const struct vi_id *from, struct vi_reader *r)
 {
     struct vi_id env;
@@ -349,7 +362,7 @@ static void take_statement(struct vswitch *s, const struct vi_id *from, struct v
     n = vi_read_array(r, PER_PART * 3);
     e = switch_env(s, &env);
     at = e ? other_index(e, from) : -1;
-    if (r->err || at < 0 || number == 0 || parts == 0 || part >= parts || n % 3)
+    if (r->err || at < 0 || number == 0 || parts == 0 || part >= parts || n % 3 || !entries_whole(*r, n))
         return; /* of an environment we know nothing of, or from who takes no part in it */
     o = &e->others[at];
     if (counter < o->counter)
@@ -369,8 +382,6 @@ static void take_statement(struct vswitch *s, const struct vi_id *from, struct v
         vi_read_bytes(r, mac, 6);
         vi_read_id(r, &guest);
         epoch = vi_read_uint(r, UINT64_MAX);
-        if (r->err)
-            return;
         if (!(mac[0] & 1))
             believe(s, e, from, mac, &guest, epoch, counter);
     }
@@ -464,7 +475,7 @@ static void take_message(struct vswitch *s, vi_time now, const struct switch_eve
         counter = vi_read_uint(&r, UINT64_MAX);
         e = switch_env(s, &env);
         at = e ? other_index(e, &ev->peer) : -1;
-        if (!r.err && at >= 0 && counter > e->others[at].acked)
+        if (!vi_read_end(&r) && at >= 0 && counter > e->others[at].acked)
             e->others[at].acked = counter;
     } else if (kind == 3 && n == 3) {
         size_t len;
@@ -472,7 +483,7 @@ static void take_message(struct vswitch *s, vi_time now, const struct switch_eve
         vi_read_id(&r, &env);
         data = vi_read_bin(&r, TRANSFER_MAX, &len);
         e = switch_env(s, &env);
-        if (!r.err && e)
+        if (!vi_read_end(&r) && e)
             take_transfer(s, now, e, &ev->peer, data, len);
     }
 }

@@ -57,8 +57,12 @@ static bool take_one(unsigned i)
         switch_table_free(h[i].table);
         h[i].table = fx.table;
         break;
-    case SWITCH_FX_ANNOUNCE: h[i].announced++; break;
-    case SWITCH_FX_CONFLICT: h[i].conflicts++; break;
+    case SWITCH_FX_ANNOUNCE:
+        h[i].announced++;
+        break;
+    case SWITCH_FX_CONFLICT:
+        h[i].conflicts++;
+        break;
     case SWITCH_FX_SEND:
         h[i].sent++;
         assert_in_range(fx.len, 1, SWITCH_MESSAGE_MAX);
@@ -103,7 +107,8 @@ static void participants(unsigned i, unsigned n, const struct vi_id *ids)
 static void local(unsigned i, const uint8_t mac[6], uint64_t epoch, bool on)
 {
     uint8_t macs[1][6];
-    struct switch_event ev = {.kind = SWITCH_EV_LOCAL, .env = env, .guest = guest, .on = on, .epoch = epoch, .n = 1};
+    struct switch_event ev = {
+        .kind = SWITCH_EV_LOCAL, .env = env, .guest = guest, .on = on, .epoch = epoch, .n = 1};
     memcpy(macs[0], mac, 6);
     ev.macs = (const uint8_t(*)[6])macs;
     switch_step(h[i].s, now, &ev);
@@ -173,9 +178,15 @@ static int tear_down(void **state)
     return 0;
 }
 
-static size_t transfer(unsigned from, unsigned to, unsigned signer, uint64_t epoch, uint8_t out[TRANSFER_MAX])
+static size_t transfer(unsigned from, unsigned to, unsigned signer, uint64_t epoch,
+                       uint8_t out[TRANSFER_MAX])
 {
-    struct transfer t = {.guest = guest, .env = env, .from = h[from].id, .to = h[to].id, .epoch = epoch, .n_macs = 1};
+    struct transfer t = {.guest = guest,
+                         .env = env,
+                         .from = h[from].id,
+                         .to = h[to].id,
+                         .epoch = epoch,
+                         .n_macs = 1};
     int n;
     memset(t.handover.b, 7, sizeof t.handover.b);
     memcpy(t.macs[0], mac1, 6);
@@ -313,7 +324,8 @@ static void transfer_moves_a_mac(void **state)
     assert_int_equal(h[0].conflicts + h[1].conflicts + h[2].conflicts, 0);
 }
 
-/* The destination's record that it takes part is still under way: the transfer is enough, for a minute. */
+/* The destination's record that it takes part is still under way: the transfer is enough, for a
+ * minute. */
 static void destination_is_known_by_its_transfer(void **state)
 {
     uint8_t t[TRANSFER_MAX];
@@ -398,11 +410,254 @@ static void garbage_changes_nothing(void **state)
     local(0, mac1, 1, true);
     settle();
     for (unsigned i = 0; i < 20000; i++) {
-        randombytes_buf_deterministic(junk, sizeof junk, (const uint8_t[32]){(uint8_t)i, (uint8_t)(i >> 8)});
+        randombytes_buf_deterministic(junk, sizeof junk,
+                                      (const uint8_t[32]){(uint8_t)i, (uint8_t)(i >> 8)});
         say(1, &h[0].id, junk, i % (sizeof junk + 1));
     }
     settle();
     assert_int_equal(where(1, mac1), 0);
+}
+
+/* ---- messages made by hand ---- */
+
+/* A statement of n MACs, 2:0:0:tag:hi:lo, from `first` on. */
+static size_t statement(uint8_t *out, uint64_t counter, unsigned part, unsigned parts, unsigned n,
+                        uint8_t tag, unsigned first)
+{
+    struct vi_writer w;
+    vi_writer_init(&w, out, SWITCH_MESSAGE_MAX);
+    vi_write_array(&w, 7);
+    vi_write_uint(&w, 1);
+    vi_write_id(&w, &env);
+    vi_write_uint(&w, 1);
+    vi_write_uint(&w, counter);
+    vi_write_uint(&w, part);
+    vi_write_uint(&w, parts);
+    vi_write_array(&w, n * 3);
+    for (unsigned i = first; i < first + n; i++) {
+        uint8_t m[6] = {2, 0, 0, tag, (uint8_t)(i >> 8), (uint8_t)i};
+        vi_write_bin(&w, m, 6);
+        vi_write_id(&w, &guest);
+        vi_write_uint(&w, 1);
+    }
+    assert_int_equal(w.err, 0);
+    return w.len;
+}
+
+static unsigned places(unsigned i)
+{
+    struct switch_place p;
+    unsigned pos = 0, n = 0;
+    while (switch_place_next(h[i].s, &env, &pos, &p))
+        n++;
+    return n;
+}
+
+static void nothing_came_of_it(unsigned i, unsigned n_places)
+{
+    assert_null(switch_effect(h[i].s));
+    assert_int_equal(places(i), n_places);
+}
+
+/* Each kind of message, cut anywhere, or with a byte too many: nothing is believed, not even a
+ * part. */
+static void cut_messages_change_nothing(void **state)
+{
+    uint8_t m[SWITCH_MESSAGE_MAX + 1] = {0}, t[TRANSFER_MAX];
+    size_t n, k;
+    (void)state;
+    world(3);
+    local(0, mac1, 1, true);
+    settle();
+    assert_int_equal(places(1), 1);
+    n = statement(m, UINT64_MAX, 0, 1, 5, 1, 0);
+    for (size_t len = 0; len <= n + 1; len++) {
+        if (len == n)
+            continue;
+        say(1, &h[0].id, m, len);
+        nothing_came_of_it(1, 1);
+    }
+    k = transfer(0, 2, 0, 9, t);
+    n = transfer_message(t, k, m, sizeof m);
+    m[n] = 0;
+    for (size_t len = 0; len <= n + 1; len++) {
+        if (len == n)
+            continue;
+        say(1, &h[2].id, m, len);
+        nothing_came_of_it(1, 1);
+    }
+    assert_int_equal(where(1, mac1), 0);
+    n = statement(m, 500000, 0, 1, 5, 1,
+                  0); /* a smaller number than those cut: they left none behind */
+    say(1, &h[0].id, m, n);
+    settle();
+    assert_int_equal(places(1), 5);
+    assert_int_equal(where(1, mac1), -1); /* no longer said */
+}
+
+/* Out of range, each in turn. */
+static void bad_numbers_change_nothing(void **state)
+{
+    static const struct {
+        unsigned part, parts;
+    } bad[] = {{1, 1}, {0, 0}, {3, 2}, {32, 32}, {0, 33}, {200, 255}};
+    uint8_t m[SWITCH_MESSAGE_MAX];
+    size_t n;
+    (void)state;
+    world(3);
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        n = statement(m, 500000, bad[i].part, bad[i].parts, 2, 1, 0);
+        say(1, &h[0].id, m, n);
+        nothing_came_of_it(1, 0);
+    }
+    n = statement(m, 500000, 0, 1, 2, 1, 0);
+    m[19 + 1] = 0; /* after the array's head, the kind, and the id's 18 bytes: its number for it */
+    say(1, &h[0].id, m, n);
+    nothing_came_of_it(1, 0);
+    m[19 + 1] = SWITCH_ENVS + 1;
+    say(1, &h[0].id, m, n);
+    nothing_came_of_it(1, 0);
+    m[19 + 1] = 1;
+    say(1, &h[0].id, m, n);
+    assert_int_equal(places(1), 2); /* as it should be, it is believed */
+    settle();
+}
+
+/* What was true once, said again by who recorded it. */
+static void old_statements_are_not_believed(void **state)
+{
+    uint8_t old[SWITCH_MESSAGE_MAX], m[SWITCH_MESSAGE_MAX];
+    size_t n_old, n;
+    (void)state;
+    world(3);
+    n_old = statement(old, 500000, 0, 1, 1, 1, 0);
+    say(1, &h[0].id, old, n_old);
+    n = statement(m, 500001, 0, 1, 1, 1, 7);
+    say(1, &h[0].id, m, n);
+    settle();
+    assert_int_equal(where(1, (const uint8_t[6]){2, 0, 0, 1, 0, 7}), 0);
+    assert_int_equal(where(1, (const uint8_t[6]){2, 0, 0, 1, 0, 0}), -1);
+    say(1, &h[0].id, old, n_old);
+    nothing_came_of_it(1, 1);
+    assert_int_equal(where(1, (const uint8_t[6]){2, 0, 0, 1, 0, 0}), -1);
+}
+
+/* A list in two parts: what was in neither goes only when both have come, in any order. */
+static void parts_make_a_whole(void **state)
+{
+    static const uint8_t first[6] = {2, 0, 0, 9, 0, 0};
+    uint8_t m[SWITCH_MESSAGE_MAX];
+    (void)state;
+    world(3);
+    say(1, &h[0].id, m, statement(m, 500000, 0, 1, 1, 9, 0));
+    settle();
+    say(1, &h[0].id, m, statement(m, 500001, 1, 2, 24, 1, 24));
+    settle();
+    assert_int_equal(places(1), 25);
+    assert_int_equal(where(1, first), 0);
+    say(1, &h[0].id, m, statement(m, 500001, 0, 2, 24, 1, 0));
+    settle();
+    assert_int_equal(places(1), 48);
+    assert_int_equal(where(1, first), -1);
+}
+
+/* More of everything than there is room for: the first stay, and nothing is written beyond. */
+static void bounds_are_kept(void **state)
+{
+    struct vi_id many[SWITCH_PEERS + 9];
+    struct switch_event ev = {.kind = SWITCH_EV_ENV, .on = true};
+    uint8_t m[SWITCH_MESSAGE_MAX];
+    (void)state;
+    world(3);
+    memset(many, 0, sizeof many);
+    for (unsigned i = 0; i < SWITCH_PEERS + 9; i++) {
+        many[i].b[0] = (uint8_t)i;
+        many[i].b[1] = (uint8_t)(0x40 + (i >> 8));
+    }
+    participants(1, SWITCH_PEERS + 9, many);
+    settle();
+    assert_int_equal(h[1].table->envs[0]->n_peers, SWITCH_PEERS);
+    for (unsigned p = 0; p < SWITCH_PEERS; p++) /* 6144 MACs */
+        say(1, &many[p], m, statement(m, 500000, 0, 1, 24, (uint8_t)p, 0));
+    settle();
+    assert_int_equal(places(1), SWITCH_MACS);
+    say(1, &many[SWITCH_PEERS + 1], m,
+        statement(m, 500000, 0, 1, 1, 0xee, 77)); /* over the bound: unknown */
+    settle();
+    assert_int_equal(places(1), SWITCH_MACS);
+    assert_true(where(1, (const uint8_t[6]){2, 0, 0, 0, 0, 0}) ==
+                -1); /* at a host that isn't ours */
+    assert_non_null(switch_table_find(h[1].table->envs[0], (const uint8_t[6]){2, 0, 0, 0, 0, 0}));
+    assert_null(switch_table_find(h[1].table->envs[0], (const uint8_t[6]){2, 0, 0, 200, 0, 0}));
+    say(1, &many[0], m,
+        statement(m, 500001, 0, 1, 0, 0, 0)); /* one takes all back: there is room again */
+    say(1, &many[200], m, statement(m, 500001, 0, 1, 24, 200, 0));
+    settle();
+    assert_int_equal(places(1), SWITCH_MACS);
+    assert_non_null(switch_table_find(h[1].table->envs[0], (const uint8_t[6]){2, 0, 0, 200, 0, 0}));
+    for (unsigned i = 1; i < SWITCH_ENVS + 3; i++) {
+        memset(ev.env.b, (int)(0x60 + i), sizeof ev.env.b);
+        switch_step(h[1].s, now, &ev);
+        assert_int_equal(switch_has(h[1].s, &ev.env), i < SWITCH_ENVS);
+    }
+    settle();
+}
+
+/* Nobody takes the effects: they don't grow without end, the newest table is the one that waits. */
+static void effects_wait_within_bounds(void **state)
+{
+    unsigned sends = 0, tables = 0;
+    (void)state;
+    world(3);
+    for (unsigned i = 0; i < 2000; i++) {
+        local(0, i % 2 ? mac1 : mac2, 1 + i, true);
+        now += VI_SEC;
+    }
+    for (const struct switch_effect *fx; (fx = switch_effect(h[0].s));) {
+        sends += fx->kind == SWITCH_FX_SEND;
+        if (fx->kind != SWITCH_FX_TABLE)
+            continue;
+        tables++;
+        switch_table_free(h[0].table);
+        h[0].table = fx->table;
+    }
+    assert_int_equal(tables, 1);
+    assert_int_equal(sends, 511);
+    assert_int_equal(where(0, mac1), 0); /* the newest */
+    assert_int_equal(where(0, mac2), -1);
+    pass(12 * VI_SEC); /* what was dropped is said again */
+    assert_int_equal(where(1, mac1), 0);
+    assert_int_equal(where(1, mac2), -1);
+}
+
+/* Along a chain of hosts, each transfer signed by who had it; then all of it told again. */
+static void chain_of_transfers(void **state)
+{
+    uint8_t t[3][TRANSFER_MAX], m[SWITCH_MESSAGE_MAX];
+    size_t n[3];
+    (void)state;
+    world(3);
+    local(0, mac1, 1, true);
+    settle();
+    for (unsigned i = 0; i < 3; i++) { /* 0 → 1 → 2 → 0 */
+        n[i] = transfer(i, (i + 1) % 3, i, i + 2, t[i]);
+        given(i, t[i], n[i]);
+        activate((i + 1) % 3, t[i], n[i]);
+        settle();
+        for (unsigned k = 0; k < HOSTS; k++)
+            assert_int_equal(where(k, mac1), (i + 1) % 3);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        size_t len = transfer_message(t[i], n[i], m, sizeof m);
+        for (unsigned k = 0; k < HOSTS; k++)
+            for (unsigned by = 0; by < HOSTS; by++)
+                say(k, &h[by].id, m, len);
+    }
+    settle();
+    pass(12 * VI_SEC);
+    for (unsigned k = 0; k < HOSTS; k++)
+        assert_int_equal(where(k, mac1), 0);
+    assert_int_equal(h[0].conflicts + h[1].conflicts + h[2].conflicts, 0);
 }
 
 /* One environment's MACs beyond the table's size: the first stay, nothing breaks. */
@@ -469,6 +724,13 @@ int main(void)
         cmocka_unit_test_teardown(destination_is_known_by_its_transfer, tear_down),
         cmocka_unit_test_teardown(bad_transfers_move_nothing, tear_down),
         cmocka_unit_test_teardown(garbage_changes_nothing, tear_down),
+        cmocka_unit_test_teardown(cut_messages_change_nothing, tear_down),
+        cmocka_unit_test_teardown(bad_numbers_change_nothing, tear_down),
+        cmocka_unit_test_teardown(old_statements_are_not_believed, tear_down),
+        cmocka_unit_test_teardown(parts_make_a_whole, tear_down),
+        cmocka_unit_test_teardown(bounds_are_kept, tear_down),
+        cmocka_unit_test_teardown(effects_wait_within_bounds, tear_down),
+        cmocka_unit_test_teardown(chain_of_transfers, tear_down),
         cmocka_unit_test_teardown(full_table, tear_down),
         cmocka_unit_test_teardown(epochs_cannot_block_for_ever, tear_down),
         cmocka_unit_test_teardown(closed_env_is_forgotten, tear_down),
