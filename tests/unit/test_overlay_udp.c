@@ -1,0 +1,160 @@
+/* The port's two sockets: what the kernel sorts to which, and what is said when the port can't be
+ * had. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "overlay/udp.h"
+#include "peer/base/err.h"
+
+#define SOON 10000 /* ms */
+
+static struct udp_sockets u;
+static uint16_t port;
+static char why[300];
+
+static uint16_t free_port(void)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof at;
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof at), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&at, &len), 0);
+    close(fd);
+    return ntohs(at.sin_port);
+}
+
+static int set_up(void **state)
+{
+    (void)state;
+    u.control = u.data = -1;
+    port = free_port();
+    memset(why, 0, sizeof why);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    udp_close(&u);
+    assert_int_equal(u.control, -1);
+    assert_int_equal(u.data, -1);
+    udp_close(&u); /* a second time does nothing */
+    return 0;
+}
+
+/* A new socket each time, so that its own port would spread what isn't sorted. */
+static void say_v4(uint8_t first, size_t len)
+{
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    uint8_t b[64] = {first};
+    int fd = socket(AF_INET, SOCK_DGRAM, 0);
+    assert_int_equal(sendto(fd, b, len, 0, (struct sockaddr *)&to, sizeof to), (ssize_t)len);
+    close(fd);
+}
+
+static bool say_v6(uint8_t first)
+{
+    struct sockaddr_in6 to = {
+        .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    uint8_t b[64] = {first};
+    int fd = socket(AF_INET6, SOCK_DGRAM, 0);
+    bool sent =
+        fd >= 0 && sendto(fd, b, sizeof b, 0, (struct sockaddr *)&to, sizeof to) == sizeof b;
+    if (fd >= 0)
+        close(fd);
+    return sent;
+}
+
+static void expect(int fd, int other, uint8_t first)
+{
+    struct pollfd p = {.fd = fd, .events = POLLIN};
+    uint8_t b[64];
+    assert_int_equal(poll(&p, 1, SOON), 1);
+    assert_true(recv(fd, b, sizeof b, 0) > 0);
+    assert_int_equal(b[0], first);
+    assert_int_equal(recv(other, b, sizeof b, 0), -1); /* at once: neither blocks */
+}
+
+static void sorted_by_first_byte(void **state)
+{
+    (void)state;
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, why, sizeof why), 0);
+    for (unsigned i = 0; i < 256; i++) {
+        say_v4((uint8_t)i, i % 2 ? 64 : 1);
+        if (i == MESH_DATA)
+            expect(u.data, u.control, (uint8_t)i);
+        else
+            expect(u.control, u.data, (uint8_t)i);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        say_v4(MESH_DATA, 64);
+        expect(u.data, u.control, MESH_DATA);
+    }
+}
+
+static void both_families(void **state)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof to;
+    int fd;
+    (void)state;
+    if (udp_open(&u, "::", port, why, sizeof why))
+        skip(); /* a kernel without IPv6 */
+    say_v4(1, 64);
+    expect(u.control, u.data, 1);
+    say_v4(MESH_DATA, 64);
+    expect(u.data, u.control, MESH_DATA);
+    if (say_v6(MESH_DATA))
+        expect(u.data, u.control, MESH_DATA);
+    if (say_v6(2))
+        expect(u.control, u.data, 2);
+    fd = socket(AF_INET, SOCK_DGRAM, 0); /* an IPv4 address is one that it can send to as it is */
+    assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof to), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&to, &len), 0);
+    assert_int_equal(sendto(u.data, "x", 1, 0, (struct sockaddr *)&to, sizeof to), 1);
+    expect(fd, u.data, 'x');
+    close(fd);
+}
+
+static void what_cannot_be(void **state)
+{
+    struct udp_sockets second;
+    (void)state;
+    assert_int_equal(udp_open(&second, "no address", port, why, sizeof why), VI_EINVAL);
+    assert_non_null(strstr(why, "no address"));
+    assert_int_equal(udp_open(&second, "1.2.3", port, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&second, "", port, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&second, "192.0.2.1", port, why, sizeof why),
+                     VI_EIO); /* of documentation: nobody's */
+    assert_non_null(strstr(why, "not on this host"));
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, why, sizeof why), 0);
+    assert_int_equal(udp_open(&second, "127.0.0.1", port, why, sizeof why), VI_EIO);
+    assert_non_null(strstr(why, "another peer"));
+    assert_int_equal(udp_open(&second, "0.0.0.0", port, why, sizeof why), VI_EIO);
+    assert_int_equal(second.control, -1);
+    assert_int_equal(second.data, -1);
+    say_v4(MESH_DATA, 64); /* the first was not disturbed */
+    expect(u.data, u.control, MESH_DATA);
+    udp_close(&u);
+    assert_int_equal(udp_open(&u, "0.0.0.0", port, why, sizeof why), 0); /* free again at once */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(sorted_by_first_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(both_families, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(what_cannot_be, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
