@@ -21,7 +21,7 @@
 #define GOSSIP_DATAGRAM_MAX 1200 /* bytes */
 #define GOSSIP_NAME_MAX     32   /* bytes without NUL */
 #define GOSSIP_META_MAX     32
-#define GOSSIP_CERT_MAX     512
+#define GOSSIP_CERT_MAX     576
 #define GOSSIP_ADDR_MAX     19   /* family 1, port 2, IP 4 or 16 as the owner likes: opaque here */
 #define GOSSIP_SUMMARY_MAX  64
 #define GOSSIP_RECORD_MAX   900

@@ -6,6 +6,10 @@
  * delegate may give no right but `env`, and that only if its delegation has it; a certificate
  * lives no longer than the delegation under it.
  *
+ * A delegate that may only renew can't make members: a certificate that it renewed carries its root,
+ * what is needed to check the one that the host was admitted with (the authority's, or a delegate's
+ * that may admit). It holds as long as the delegations of both, with no right that its root hadn't.
+ *
  * Wire: msgpack array, then the 64 bytes of the Ed25519 signature over a label and the array. */
 #ifndef OVERLAY_CERT_H
 #define OVERLAY_CERT_H
@@ -14,7 +18,7 @@
 #include "peer/base/id.h"
 
 #define CERT_VERSION    1
-#define CERT_MAX        512 /* encoded, at most; 250 to 350 in practice */
+#define CERT_MAX        576 /* encoded, at most; 170 to 350 in practice, 530 with a root */
 #define CERT_NAME_MAX   63  /* domain and host names: letters, digits, '-', '.', '_' */
 #define CERT_DELEG_MAX  160 /* an encoded delegation, at most */
 #define CERT_KEY        32
@@ -37,6 +41,15 @@ struct cert_delegation {
     uint8_t sig[CERT_SIG];         /* the authority's */
 };
 
+/* Of the certificate that one with a root renews: what differs from it. */
+struct cert_root {
+    vi_time not_before, not_after;
+    uint32_t caps;
+    bool delegated;
+    struct cert_delegation by;
+    uint8_t sig[CERT_SIG];
+};
+
 struct cert {
     char domain[CERT_NAME_MAX + 1];
     char host[CERT_NAME_MAX + 1];
@@ -47,6 +60,8 @@ struct cert {
     uint32_t caps;
     bool delegated;                /* issued by a delegate: `by` is set, and signed */
     struct cert_delegation by;
+    bool renewed;                  /* by a delegate that may renew: `root` is set, and signed */
+    struct cert_root root;
     uint8_t sig[CERT_SIG];         /* the issuer's */
 };
 
@@ -56,7 +71,7 @@ void cert_authority_id(struct vi_id *id, const uint8_t authority[CERT_KEY]);
 /* The id of a peer: vi_id_hash("violin peer", Ed25519 key). */
 void cert_peer_id(struct vi_id *id, const uint8_t ed[CERT_KEY]);
 
-/* Signs c (all fields but authority, delegated, by and sig filled in) with the authority's Ed25519
+/* Signs c (all fields but authority, delegated, by, renewed, root and sig filled in) with the authority's Ed25519
  * secret key (64 bytes, libsodium's form). 0 or VI_EINVAL. */
 int cert_issue(struct cert *c, const uint8_t authority_secret[64]);
 /* The authority's permission for the holder of `issuer` to issue certificates of `domain`. */
@@ -67,6 +82,14 @@ int cert_delegate(struct cert_delegation *d, const char *domain, const uint8_t i
  * delegation's, and clears rights that a delegate can't give. 0 or VI_EINVAL. */
 int cert_issue_as_delegate(struct cert *c, const struct cert_delegation *d,
                            const uint8_t issuer_secret[64]);
+
+/* Renews `old` as a delegate that holds CERT_RENEW: c gets old's names, keys and rights, and its own
+ * not_before and not_after, shortened to what the delegations allow. With CERT_ADMIT, too, and if it
+ * can give all of old's rights, or old is another authority's, it issues as any delegate; else c carries
+ * old's root. The caller has verified old. 0; VI_EINVAL: the delegation doesn't allow it; VI_EFULL: the
+ * names are too long for a root beside them. */
+int cert_renew_as_delegate(struct cert *c, const struct cert *old, const struct vi_id *authority,
+                           const struct cert_delegation *d, const uint8_t issuer_secret[64]);
 
 /* 0 and *len, or VI_EFULL, VI_EINVAL. */
 int cert_encode(const struct cert *c, uint8_t *out, size_t cap, size_t *len);

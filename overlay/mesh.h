@@ -121,6 +121,10 @@ struct mesh_config {
     bool (*lookup_psk)(void *arg, const struct vi_id *token, uint8_t psk[32]);
     /* Refuses a certificate that is otherwise good (revoked, say). NULL: refuse none. */
     bool (*refuse)(void *arg, const struct vi_id *peer, const struct cert *c);
+    /* A certificate that no trusted authority signed: are these keys a known member's all the same?
+     * (One that has gone over to an authority that we haven't heard of yet, or hasn't heard itself.)
+     * Then c's keys count and nothing else in it. NULL: no. */
+    bool (*vouch)(void *arg, const struct vi_id *peer, const struct cert *c, vi_time wall);
 };
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -262,13 +266,17 @@ struct mesh_peer_info {
 bool mesh_peer_next(const struct mesh *m, size_t *pos, struct mesh_peer_info *out);
 bool mesh_peer_find(const struct mesh *m, const struct vi_id *id, struct mesh_peer_info *out);
 
-/* Packets and events that were dropped, by reason, and a few that were not. */
+/* Packets and events that were dropped, by reason, and a few that were not. init_computed,
+ * response_computed: handshake messages for which public-key work was done (at most four
+ * Diffie-Hellman and six signature checks each). Under a flood of first messages with a good mac1 that is
+ * load_threshold in the first second, and then, of sources that have proved their address only,
+ * source_limit per second and source. */
 #define MESH_COUNTERS(X)                                                                           \
     X(rx_garbage) X(rx_version) X(rx_mac1) X(rx_cookie_asked) X(rx_cookie_bad) X(rx_source_limit)  \
     X(rx_handshake_bad) X(rx_cert_bad) X(rx_cert_expired) X(rx_refused) X(rx_stale_init)           \
     X(rx_simultaneous) X(rx_response_unknown) X(rx_unknown_index) X(rx_too_old_session)            \
     X(rx_replay) X(rx_auth) X(rx_channel) X(rx_hint_bad) X(rx_wrong_peer) X(rx_no_token)           \
-    X(rx_to_self) X(tx_queue_full) X(tx_gave_up) X(tx_session_spent) X(peers_full)                  \
+    X(rx_to_self) X(init_computed) X(response_computed) X(tx_queue_full) X(tx_gave_up) X(tx_session_spent) X(peers_full)                  \
     X(admissions_full) X(effects_full) X(no_memory) X(handshakes_started) X(handshakes_done)       \
     X(rekeys) X(roamed) X(hints_sent) X(hints_heeded) X(control_tx) X(control_rx)
 struct mesh_counters {

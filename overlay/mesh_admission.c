@@ -191,6 +191,7 @@ void mesh_admission_init(struct mesh *m, vi_time now, const struct mesh_addr *fr
     }
     su.prologue_len = mesh_prologue(data, pro);
     vi_rng_bytes(m->rng, eph, sizeof eph);
+    m->n.init_computed++;
     if (noise_init(&hs, &su) ||
         noise_read(&hs, data + MESH_INIT_HEAD, len - 2 * MESH_MAC - MESH_INIT_HEAD, plain,
                    sizeof plain, &n) ||

@@ -333,6 +333,7 @@ static void member_init(struct mesh *m, vi_time now, const struct mesh_addr *fro
     int err;
 
     vi_rng_bytes(m->rng, ephemeral, sizeof ephemeral);
+    m->n.init_computed++;
     if (noise_init(&hs, &su) ||
         noise_read(&hs, data + MESH_INIT_HEAD, MESH_INIT_SIZE - 2 * MESH_MAC - MESH_INIT_HEAD,
                    plain, sizeof plain, &len) ||
@@ -466,6 +467,7 @@ void mesh_on_response(struct mesh *m, vi_time now, const struct mesh_addr *from,
         m->n.rx_response_unknown++;
         return;
     }
+    m->n.response_computed += p->half.bad < 16;
     if (mesh_response_read(&p->half, data, len, &hs, &hello, buf)) {
         m->n.rx_handshake_bad++;
         goto out;

@@ -203,9 +203,11 @@ int mesh_cert_check(const struct mesh_config *cfg, const struct mesh_trust *trus
         if (err != VI_EAUTH)
             break;
     }
+    cert_peer_id(id, c->ed);
+    if (err == VI_EAUTH && cfg->vouch && cfg->vouch(cfg->arg, id, c, wall))
+        err = 0;
     if (err)
         return err;
-    cert_peer_id(id, c->ed);
     if (cfg->refuse && cfg->refuse(cfg->arg, id, c))
         return VI_EREFUSED;
     return 0;

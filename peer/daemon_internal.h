@@ -18,6 +18,7 @@
 #include "peer/journal.h"
 #include "peer/mesh_io.h"
 #include "peer/rpc.h"
+#include "peer/trust.h"
 #include "policy/policy.h"
 #include "xen/hypervisor.h"
 
@@ -76,7 +77,7 @@ struct daemon {
     struct events *events;
     struct rpc *rpc;
 
-    struct mesh_trust trust;
+    struct trust trust; /* authorities: our domain's, and others' */
     struct mesh_config mesh_cfg; /* bulk streams use it too */
     struct mesh_io *mesh;
     struct mesh_addr own_addr;

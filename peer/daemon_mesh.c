@@ -132,7 +132,7 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
 
 int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
 {
-    struct mesh_config cfg = {.has_cert = true, .trust = &d->trust, .trusts = 1, .queues = 2};
+    struct mesh_config cfg = {.has_cert = true, .trust = d->trust.slot, .trusts = TRUST_MAX, .queues = 2};
     struct mesh_io_hooks hooks = {.arg = d,
                                   .deliver = on_deliver,
                                   .up = on_up,
@@ -142,8 +142,7 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     struct call_hooks call_hooks = {.arg = d, .send = calls_send, .answer = calls_answer};
     memcpy(cfg.secret, d->me.x_sk, sizeof cfg.secret);
     cfg.cert = d->me.cert;
-    memcpy(d->trust.domain, d->me.cert.domain, sizeof d->trust.domain);
-    memcpy(d->trust.authority, d->me.authority, sizeof d->trust.authority);
+    trust_init(&d->trust, d->me.cert.domain, d->me.authority);
     cfg.wall_minus_now = vi_clock_wall() - vi_clock_boottime();
     cfg.arg = d->invites;
     cfg.lookup_psk = invites_secret;

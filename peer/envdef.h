@@ -17,7 +17,7 @@
 #define ENV_MAX        64  /* on a host, and in a domain for this version */
 #define ENV_SHARES_MAX 10000
 #define ENV_RECORD_MAX 880 /* bytes of either record; fits the gossip's store */
-#define ENV_CERT_MAX   512
+#define ENV_CERT_MAX   576
 #define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
 #define ENV_BRIDGE_MAX 16
 
