@@ -33,6 +33,7 @@ struct bulk {
     uv_connect_t connect;
     struct stream *stream;
     int fd;
+    struct vi_id from; /* receiver: whose stream it is, once open */
     bool sending, open, polling, reading, fd_done, writing, ended, finished, connected;
     unsigned handles;
     int err;
@@ -354,6 +355,7 @@ static void opened(struct bulk *b, const struct stream_event *ev)
         flush(b);
         return;
     }
+    b->from = ev->peer;
     fd = b->server->accept(b->server->arg, &ev->peer, ev->data, ev->len, &b->done, &b->arg);
     if (fd < 0)
         finish(b, VI_EREFUSED, "nobody waits for this stream");
@@ -611,4 +613,14 @@ void bulk_server_close(struct bulk_server *s)
     uv_close((uv_handle_t *)&s->tcp, on_server_closed);
     LIST_FOREACH (b, &s->streams, link)
         finish(b, VI_ECANCELED, "the peer ends");
+}
+
+void bulk_server_drop(struct bulk_server *s, const struct vi_id *peer)
+{
+    struct bulk *b;
+    if (!s)
+        return;
+    LIST_FOREACH (b, &s->streams, link)
+        if (b->open && vi_id_equal(&b->from, peer))
+            finish(b, VI_ECANCELED, "its host was revoked");
 }

@@ -32,6 +32,8 @@ struct bulk_server *bulk_listen(uv_loop_t *loop, const char *listen, uint16_t po
                                 const struct mesh_config *cfg, struct vi_rng *rng, bulk_accept *accept,
                                 void *arg, char *why, size_t cap);
 void bulk_server_close(struct bulk_server *s);
+/* Gives up the streams that come from that peer. */
+void bulk_server_drop(struct bulk_server *s, const struct vi_id *peer);
 
 /* Connects and sends all that comes out of fd (taken over) until its end. bandwidth: KiB/s, 0: no limit.
  * NULL when out of memory; fd is then closed. */

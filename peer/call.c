@@ -76,6 +76,15 @@ int calls_ask(struct calls *c, vi_time now, const struct vi_id *peer, unsigned m
     return VI_EFULL;
 }
 
+void calls_tell(struct calls *c, const struct vi_id *peer, unsigned method, const uint8_t *body,
+                size_t len)
+{
+    uint8_t bytes[CALL_BODY_MAX + 40];
+    size_t n = len > CALL_BODY_MAX ? 0 : encode(bytes, sizeof bytes, 0, vi_rng_u64(c->rng), method, body, len);
+    if (n)
+        c->hooks.send(c->hooks.arg, peer, bytes, n);
+}
+
 static void finish(struct one *o, int err, const uint8_t *body, size_t len)
 {
     call_done *done = o->done;

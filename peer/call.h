@@ -17,7 +17,9 @@
 #define CALL_TRIES    4
 
 enum call_method {
-    CALL_LOAD = 1 /* "how full are you, and would this fit?" body and answer are the policy's */
+    CALL_LOAD = 1,     /* "how full are you, and would this fit?" body and answer are the policy's */
+    CALL_RENEW = 16,   /* our certificate → a new one */
+    CALL_REVOKED = 17  /* told, not asked: a revocation's statement */
 };
 
 /* err: 0 and the answer's bytes; what the other answered; or VI_ETIMEDOUT. */
@@ -38,6 +40,9 @@ void calls_free(struct calls *c);
 /* 0, or VI_EFULL, VI_EINVAL; done is called once, never from inside. */
 int calls_ask(struct calls *c, vi_time now, const struct vi_id *peer, unsigned method,
               const uint8_t *body, size_t len, call_done *done, void *done_arg);
+/* Says something once that needs no answer. */
+void calls_tell(struct calls *c, const struct vi_id *peer, unsigned method, const uint8_t *body,
+                size_t len);
 void calls_message(struct calls *c, vi_time now, const struct vi_id *from, const uint8_t *data,
                    size_t len);
 void calls_tick(struct calls *c, vi_time now);

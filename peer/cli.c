@@ -10,22 +10,9 @@
 #include <unistd.h>
 
 #include "peer/base/err.h"
-#include "peer/cli_client.h"
-#include "peer/cli_show.h"
+#include "peer/cli_internal.h"
 #include "peer/cli_top.h"
 
-#define ARGS_MAX 4
-
-struct args {
-    bool json, follow;
-    const char *ttl, *uses, *shares, *after, *limit, *interval, *times;
-    unsigned n, least, most;
-    const char *arg[ARGS_MAX];
-};
-
-enum { OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u', OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n' };
-
-#define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
 
 static error_t parse(int key, char *arg, struct argp_state *state)
 {
@@ -40,6 +27,9 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_LIMIT: a->limit = arg; return 0;
     case OPT_INTERVAL: a->interval = arg; return 0;
     case OPT_TIMES: a->times = arg; return 0;
+    case OPT_WHY: a->why = arg; return 0;
+    case OPT_OVERLAP: a->overlap = arg; return 0;
+    case OPT_FORCE: a->force = true; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -94,14 +84,14 @@ static bool whole_number(const char *text, uint64_t max, uint64_t *out)
     return true;
 }
 
-static int usage(const char *what, const char *got)
+int cli_usage(const char *what, const char *got)
 {
     fprintf(stderr, "violin: %s, not `%s`\n", what, got);
     return CLI_USAGE;
 }
 
 /* "90s", "30m", "1h", "7d" or plain seconds. */
-static bool duration(const char *text, uint64_t *seconds)
+bool cli_duration(const char *text, unsigned days, uint64_t *seconds)
 {
     static const struct {
         char unit;
@@ -119,13 +109,13 @@ static bool duration(const char *text, uint64_t *seconds)
             digits[n - 1] = 0;
             break;
         }
-    if (!whole_number(digits, 366 * 86400, seconds))
+    if (!whole_number(digits, (uint64_t)days * 86400, seconds))
         return false;
     *seconds *= mult;
-    return *seconds > 0 && *seconds <= (uint64_t)366 * 86400;
+    return *seconds > 0 && *seconds <= (uint64_t)days * 86400;
 }
 
-static void one_param(struct cli_params *p, const char *key, const char *value)
+void cli_one_param(struct cli_params *p, const char *key, const char *value)
 {
     cli_params_init(p);
     vi_write_map(&p->w, 1);
@@ -134,8 +124,8 @@ static void one_param(struct cli_params *p, const char *key, const char *value)
 }
 
 /* Calls and shows as JSON, a table or a list. */
-static int ask(struct cli_client *c, const struct args *a, const char *method,
-               const struct cli_params *p, const struct cli_field *fields, const char *none)
+int cli_ask(struct cli_client *c, const struct args *a, const char *method, const struct cli_params *p,
+            const struct cli_field *fields, const char *none)
 {
     msgpack_object r;
     int err = cli_call(c, method, p, &r);
@@ -203,11 +193,11 @@ static const struct cli_field member_fields[] = {
     {"address", "ADDRESS", CLI_TEXT}, {"guests", "GUESTS", CLI_COUNT},
     {"cpu_demand_pct", "CPU WANTED", CLI_PERCENT}, {"cpu_capacity_pct", "OF", CLI_PERCENT},
     {"memory_free_mib", "MEMORY FREE", CLI_MIB}, {"memory_total_mib", "OF", CLI_MIB},
-    {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+    {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT}, {"capabilities", "MAY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 
 static int do_members(struct cli_client *c, struct args *a)
 {
-    return ask(c, a, "members", NULL, member_fields, "no members");
+    return cli_ask(c, a, "members", NULL, member_fields, "no members");
 }
 
 static const struct cli_field guest_fields[] = {
@@ -220,7 +210,7 @@ static const struct cli_field guest_fields[] = {
 
 static int do_guests(struct cli_client *c, struct args *a)
 {
-    return ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
+    return cli_ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
 }
 
 static const struct cli_field env_fields[] = {
@@ -263,16 +253,16 @@ static int do_env(struct cli_client *c, struct args *a)
     const char *verb = a->arg[0];
     uint64_t shares = 100;
     if (!strcmp(verb, "list") && a->n == 1)
-        return ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
+        return cli_ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
     if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
         fprintf(stderr, "violin: env %s wants a NAME\n", verb);
         return CLI_USAGE;
     }
     if (a->n != 2)
-        return usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+        return cli_usage("env wants: list, create NAME, show NAME, remove NAME", verb);
     if (!strcmp(verb, "create")) {
         if (a->shares && (!whole_number(a->shares, 10000, &shares) || shares == 0))
-            return usage("--shares is a number from 1 to 10000", a->shares);
+            return cli_usage("--shares is a number from 1 to 10000", a->shares);
         cli_params_init(&p);
         vi_write_map(&p.w, 2);
         vi_write_str(&p.w, "name");
@@ -281,7 +271,7 @@ static int do_env(struct cli_client *c, struct args *a)
         vi_write_uint(&p.w, shares);
         return env_show(c, a, "env.create", &p);
     }
-    one_param(&p, "name", a->arg[1]);
+    cli_one_param(&p, "name", a->arg[1]);
     if (!strcmp(verb, "show"))
         return env_show(c, a, "env.show", &p);
     if (!strcmp(verb, "remove")) {
@@ -293,7 +283,7 @@ static int do_env(struct cli_client *c, struct args *a)
             printf("%s is removed\n", a->arg[1]);
         return err;
     }
-    return usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+    return cli_usage("env wants: list, create NAME, show NAME, remove NAME", verb);
 }
 
 static void print_numbers(const msgpack_object *m, const char *lead)
@@ -319,7 +309,7 @@ static int do_explain(struct cli_client *c, struct args *a)
     const msgpack_object *list;
     char text[512], when[32];
     int err;
-    one_param(&p, "guest", a->arg[0]);
+    cli_one_param(&p, "guest", a->arg[0]);
     err = cli_call(c, "explain", &p, &r);
     if (err)
         return err;
@@ -405,9 +395,9 @@ static int do_events(struct cli_client *c, struct args *a)
     uint64_t after = 0, limit = 50, last = 0;
     int err;
     if (a->after && !whole_number(a->after, UINT64_MAX, &after))
-        return usage("--after is an event's number", a->after);
+        return cli_usage("--after is an event's number", a->after);
     if (a->limit && (!whole_number(a->limit, 10000, &limit) || limit == 0))
-        return usage("--limit is a number from 1 to 10000", a->limit);
+        return cli_usage("--limit is a number from 1 to 10000", a->limit);
     /* Follow first, so that nothing falls between the two answers: what is notified before the list
      * came is in the list. */
     if (a->follow && (err = cli_call(c, "events.follow", NULL, &r)))
@@ -425,9 +415,9 @@ static int do_top(struct cli_client *c, struct args *a)
 {
     uint64_t interval = 2, times = 0;
     if (a->interval && (!whole_number(a->interval, 3600, &interval) || interval == 0))
-        return usage("--interval is a number of seconds from 1 to 3600", a->interval);
+        return cli_usage("--interval is a number of seconds from 1 to 3600", a->interval);
     if (a->times && !whole_number(a->times, 1000000, &times))
-        return usage("--times is a number up to 1000000", a->times);
+        return cli_usage("--times is a number up to 1000000", a->times);
     return cli_top(c, (double)interval, (unsigned)times, a->json);
 }
 
@@ -439,12 +429,12 @@ static int do_trace(struct cli_client *c, struct args *a)
     struct cli_params p;
     uint64_t limit = 200;
     if (a->limit && (!whole_number(a->limit, 512, &limit) || limit == 0))
-        return usage("--limit is a number from 1 to 512", a->limit);
+        return cli_usage("--limit is a number from 1 to 512", a->limit);
     cli_params_init(&p);
     vi_write_map(&p.w, 1);
     vi_write_str(&p.w, "limit");
     vi_write_uint(&p.w, limit);
-    return ask(c, a, "trace", &p, fields, "nothing was traced yet");
+    return cli_ask(c, a, "trace", &p, fields, "nothing was traced yet");
 }
 
 static const struct cli_field handover_fields[] = {
@@ -490,7 +480,7 @@ static int watch(struct cli_client *c, const struct args *a, const char *id)
         struct timespec t = {.tv_nsec = 200 * 1000 * 1000};
         msgpack_object h;
         int err;
-        one_param(&p, "id", id);
+        cli_one_param(&p, "id", id);
         err = cli_call(c, "handover.show", &p, &h);
         if (err)
             return err;
@@ -540,13 +530,13 @@ static int do_handover(struct cli_client *c, struct args *a)
     msgpack_object r;
     int err;
     if (!strcmp(a->arg[0], "list") && a->n == 1)
-        return ask(c, a, "handover.list", NULL, handover_fields, "no handovers");
+        return cli_ask(c, a, "handover.list", NULL, handover_fields, "no handovers");
     if (!strcmp(a->arg[0], "resolve") && a->n != 3) {
         fprintf(stderr, "violin: handover resolve wants an ID, and keep-here or give-up\n");
         return CLI_USAGE;
     }
     if (strcmp(a->arg[0], "resolve") || a->n != 3)
-        return usage("handover wants: list, or resolve ID keep-here|give-up", a->arg[0]);
+        return cli_usage("handover wants: list, or resolve ID keep-here|give-up", a->arg[0]);
     cli_params_init(&p);
     vi_write_map(&p.w, 2);
     vi_write_str(&p.w, "id");
@@ -564,9 +554,9 @@ static int do_mode(struct cli_client *c, struct args *a)
     static const struct cli_field fields[] = {{"mode", "mode", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
     struct cli_params p;
     if (a->n == 0)
-        return ask(c, a, "mode.get", NULL, fields, "");
-    one_param(&p, "mode", a->arg[0]);
-    return ask(c, a, "mode.set", &p, fields, "");
+        return cli_ask(c, a, "mode.get", NULL, fields, "");
+    cli_one_param(&p, "mode", a->arg[0]);
+    return cli_ask(c, a, "mode.set", &p, fields, "");
 }
 
 static int do_invite(struct cli_client *c, struct args *a)
@@ -577,9 +567,9 @@ static int do_invite(struct cli_client *c, struct args *a)
     uint64_t uses = 1, ttl = 3600;
     int err;
     if (a->uses && (!whole_number(a->uses, 1000, &uses) || uses == 0))
-        return usage("--uses is a number from 1 to 1000", a->uses);
-    if (a->ttl && !duration(a->ttl, &ttl))
-        return usage("--ttl is a time such as 90s, 30m, 1h or 7d, at most 366d", a->ttl);
+        return cli_usage("--uses is a number from 1 to 1000", a->uses);
+    if (a->ttl && !cli_duration(a->ttl, 366, &ttl))
+        return cli_usage("--ttl is a time such as 90s, 30m, 1h or 7d, at most 366d", a->ttl);
     cli_params_init(&p);
     vi_write_map(&p.w, 2);
     vi_write_str(&p.w, "uses");
@@ -627,6 +617,19 @@ static const struct entry {
      "Shows or sets whether this peer acts (auto) or only says what it would do (observe). What is set holds until "
      "the peer is restarted; `mode` in the configuration says how it starts."},
     {"invite", do_invite, invite_options, 0, 0, "", "Prints a token with which another host may join the domain."},
+    {"cert", cli_do_cert, plain_options, 0, 1, "[renew]",
+     "This host's certificate: who issued it, how long it holds, when it is renewed, and what the host may do in the "
+     "authority's place. `renew` renews it now."},
+    {"revoke", cli_do_revoke, cli_revoke_options, 1, 1, "HOST|ID",
+     "Makes a host's key worthless in the domain, for good: every peer that hears of it ends its sessions and takes it "
+     "in no more. The host can join again with new keys."},
+    {"revocations", cli_do_revocations, plain_options, 0, 0, "", "The keys that were revoked."},
+    {"delegate", cli_do_delegate, cli_delegate_options, 2, 2, "HOST CAPABILITY[,CAPABILITY]",
+     "Lets a host do in the authority's place: admit, renew, revoke, env (give the right to make environments), "
+     "federate; or none any more. Needs the authority's key here; afterwards it may be off line."},
+    {"authority", cli_do_authority, cli_authority_options, 1, 1, "rollover\nretire\nexport FILE\nimport FILE",
+     "The domain's authority. `rollover` makes a new one: both count until the old one is retired, the members get new "
+     "certificates meanwhile. `export` and `import`: violin authority export --help."},
     {NULL, NULL, NULL, 0, 0, NULL, NULL}};
 
 const struct cli_command cli_commands[] = {
@@ -642,6 +645,11 @@ const struct cli_command cli_commands[] = {
     {"handover", "list|resolve", "handovers under way or undecided"},
     {"mode", "[observe|auto]", "watch only, or act"},
     {"invite", "", "print a token for another host"},
+    {"cert", "[renew]", "this host's certificate and capabilities"},
+    {"revoke", "HOST|ID", "make a host's key worthless"},
+    {"revocations", "", "the keys that were revoked"},
+    {"delegate", "HOST CAP", "let a host admit, renew, revoke"},
+    {"authority", "rollover|retire", "a new authority"},
     {NULL, NULL, NULL}};
 
 static const struct entry *find(const char *name)

@@ -66,6 +66,8 @@ static const struct key keys[] = {
     K_WHOLE("arrivals-max", arrivals_max, 2, 1, 64, NULL, "guests that may be arriving at a time"),
     K_WHOLE("payoff-horizon", payoff_horizon, 600, 10, 86400, "s", "a move must pay for itself within this time"),
     K_WHOLE("report-stale", report_stale, 20, 5, 3600, "s", "a guest's report older than this doesn't count"),
+    K_WHOLE("cert-lifetime", cert_lifetime, 31536000, 60, 315360000, "s",
+            "of the certificates that this host gives; each is renewed when two thirds of it are over"),
     K_WHOLE("probe-interval", probe_interval, 1000, 100, 60000, "ms", "between two probes of other members"),
     K_WORD("log-level", log_level, "info", "error|warn|info|debug", "what goes to the log"),
     K_WHOLE("events-kept", events_kept, 1000, 10, 100000, NULL, "for `violin events`"),

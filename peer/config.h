@@ -42,6 +42,8 @@ struct config {
     long moves_per_hour, arrivals_max;
     long payoff_horizon;   /* s */
     long report_stale;     /* s */
+    /* keys */
+    long cert_lifetime;    /* s */
     /* gossip */
     long probe_interval;   /* ms */
     /* the rest */

@@ -86,6 +86,7 @@ static void step_all(struct daemon *d)
     daemon_mesh_clock(d);
     mesh_io_pump(d->mesh, now);
     if (!d->stopping) {
+        daemon_keys_pump(d, now);
         daemon_guests_tick(d, now);
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
@@ -159,8 +160,10 @@ static int open_state(struct daemon *d, char *why, size_t cap)
     if (!d->store)
         return VI_EIO;
     d->invites = invites_new(d->store, &d->me);
+    if (d->invites)
+        invites_rules(d->invites, (vi_time)d->cfg.cert_lifetime * VI_SEC, daemon_keys_revoked_join, d);
     d->journal = journal_open(&d->loop, d->cfg.state_dir, daemon_journal_done, d, why, cap);
-    return d->invites && d->journal ? 0 : VI_EIO;
+    return d->invites && d->journal ? daemon_keys_open(d, why, cap) : VI_EIO;
 }
 
 static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
@@ -189,6 +192,7 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
         return VI_EIO;
     daemon_connect_seeds(d);
     daemon_gossip_known_peers(d);
+    daemon_keys_load(d);
     daemon_envs_load(d);
     return 0;
 }
@@ -218,6 +222,7 @@ static void close_all(struct daemon *d)
     for (int i = 0; i < 100 && uv_loop_close(&d->loop) == UV_EBUSY; i++)
         uv_run(&d->loop, UV_RUN_NOWAIT);
     daemon_handover_free(d);
+    daemon_keys_free(d);
     invites_free(d->invites);
     store_close(d->store);
     events_free(d->events);

@@ -220,6 +220,22 @@ static int publish(struct daemon *d, struct env_definition *def, char *why, size
     return 0;
 }
 
+void daemon_envs_resign(struct daemon *d, bool all)
+{
+    static struct env_definition def;
+    char why[300] = "";
+    struct cert c;
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        if (!d->envs[i].used || cert_decode(&c, d->envs[i].def.cert, d->envs[i].def.cert_len) ||
+            vi_id_equal(&c.authority, &d->me.cert.authority) || strcmp(c.domain, d->me.cert.domain) ||
+            (!all && memcmp(c.ed, d->me.ed_pk, sizeof c.ed)))
+            continue;
+        def = d->envs[i].def;
+        if (publish(d, &def, why, sizeof why))
+            vi_log(VI_LOG_WARN, "env", "%s can't be signed again: %s", def.name, why);
+    }
+}
+
 int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap)
 {
     static struct env_definition def;

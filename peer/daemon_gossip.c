@@ -111,11 +111,8 @@ static bool do_verify(void *arg, const uint8_t key[GOSSIP_KEY], const uint8_t *d
 
 static bool good_cert(const struct daemon *d, const uint8_t *bytes, size_t len, struct cert *c)
 {
-    int err;
-    if (cert_decode(c, bytes, len) || strcmp(c->domain, d->me.cert.domain))
-        return false;
-    err = trust_check(&d->trust, c, c->not_before);
-    return err == 0; /* expiry is tested at handshakes only */
+    /* expiry is tested at handshakes only */
+    return cert_decode(c, bytes, len) == 0 && daemon_keys_admits(d, c);
 }
 
 static bool do_admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP_KEY],
@@ -148,7 +145,7 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
         return vi_id_equal(&id, key) && vi_id_equal(&id, origin) && t.version == version &&
                env_record_verify(bytes, len, t.key) == 0;
     }
-    return false;
+    return daemon_keys_accept(arg, kind, key, origin, version, bytes, len);
 }
 
 /* ---- opening ---- */
@@ -265,7 +262,7 @@ bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct g
 int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, const void *data,
                 size_t len)
 {
-    int err = mesh_io_send(d->mesh, to, channel, data, len);
+    int err = daemon_keys_blocked(d, to) ? VI_EREFUSED : mesh_io_send(d->mesh, to, channel, data, len);
     if (err == VI_ENOTFOUND && daemon_introduce(d, to, NULL))
         err = mesh_io_send(d->mesh, to, channel, data, len);
     return err;
@@ -273,7 +270,10 @@ int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, cons
 
 static void send_gossip(struct daemon *d, const struct gossip_effect *fx)
 {
-    int err = mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
+    int err;
+    if (daemon_keys_blocked(d, &fx->id))
+        return;
+    err = mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
     if (err == VI_ENOTFOUND && daemon_introduce(d, &fx->id, &fx->addr))
         (void)mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
 }
@@ -353,6 +353,7 @@ void daemon_gossip_pump(struct daemon *d, vi_time now)
             break;
         case GOSSIP_FX_RECORD:
             daemon_envs_record(d, copy.record_kind, &copy.id);
+            daemon_keys_record(d, copy.record_kind, &copy.id);
             break;
         case GOSSIP_FX_GONE:
             d->said_goodbye = true;

@@ -20,14 +20,6 @@
 #define CLASH_MOST        (15 * VI_SEC)
 
 /* What runs outside the core for one handover. */
-struct transit {
-    bool used, prepared;
-    struct vi_id id, env;
-    int fd; /* for restore, until it is handed over */
-    struct bulk *bulk;
-    uint64_t bytes;
-};
-
 struct waiting { /* a callback's way back */
     struct daemon *d;
     struct vi_id id, peer, guest;
@@ -86,16 +78,6 @@ static void on_fault(void *arg, const char *name)
     (void)arg;
     (void)name;
 #endif
-}
-
-uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id)
-{
-    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
-        const struct transit *t = &d->transits[i];
-        if (t->used && vi_id_equal(&t->id, id))
-            return t->bulk ? bulk_bytes(t->bulk) : t->bytes;
-    }
-    return 0;
 }
 
 /* ---- journal ---- */
@@ -215,6 +197,7 @@ static int start_stream(struct daemon *d, const struct handover_effect *fx, int 
     daemon_gossip_addr(&to, &m.addr);
     if (mesh_peer_find(mesh_io_core(d->mesh), &fx->peer, &info) && info.up && info.addr.family)
         to = info.addr; /* where its packets come from; it listens at the same port for streams */
+    t->peer = fx->peer;
     t->bulk = bulk_send(&d->loop, &d->mesh_cfg, &d->rng, &to, c.x, &fx->peer, fx->id.b, VI_ID_SIZE, fd,
                         (uint64_t)d->cfg.migration_bandwidth * 1024, on_stream_done, w);
     if (!t->bulk) {

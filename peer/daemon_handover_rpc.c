@@ -127,6 +127,24 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
 
 /* ---- looking ---- */
 
+uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct transit *t = &d->transits[i];
+        if (t->used && vi_id_equal(&t->id, id))
+            return t->bulk ? bulk_bytes(t->bulk) : t->bytes;
+    }
+    return 0;
+}
+
+void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer)
+{
+    bulk_server_drop(d->bulk, peer);
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++)
+        if (d->transits[i].bulk && vi_id_equal(&d->transits[i].peer, peer))
+            bulk_cancel(d->transits[i].bulk);
+}
+
 void daemon_handover_counts(struct daemon *d, struct vi_writer *w)
 {
     struct handover_view v;

@@ -29,6 +29,8 @@ enum warning {
     WARN_HYPERVISOR,
     WARN_STORE,
     WARN_REFUSED, /* another peer's certificate, or ours at another */
+    WARN_REVOKED, /* this host */
+    WARN_CERT,    /* ours runs out and isn't renewed */
     WARN_HANDOVER,
     WARN_MAC,
     WARN_GUEST,
@@ -58,6 +60,15 @@ struct owned_guest {
     vi_time at;
 };
 
+/* The stream of a handover that goes or comes here. */
+struct transit {
+    bool used, prepared;
+    struct vi_id id, env, peer;
+    int fd; /* for restore, until it is handed over */
+    struct bulk *bulk;
+    uint64_t bytes;
+};
+
 struct daemon {
     uv_loop_t loop;
     uv_timer_t wake;
@@ -77,6 +88,7 @@ struct daemon {
     struct events *events;
     struct rpc *rpc;
 
+    struct keys *keys; /* daemon_keys.h */
     struct trust trust; /* authorities: our domain's, and others' */
     struct mesh_config mesh_cfg; /* bulk streams use it too */
     struct mesh_io *mesh;
@@ -177,6 +189,41 @@ void daemon_envs_publish(struct daemon *d);
 int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap);
 int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap);
 
+/* Signs again, with our certificate as it is now, our definitions; all: those of hosts with certificates of
+ * an older authority, too. */
+void daemon_envs_resign(struct daemon *d, bool all);
+
+/* daemon_keys.c: who is trusted, revoked, and may do what. The judgements are of our own domain's. */
+int daemon_keys_open(struct daemon *d, char *why, size_t cap);
+void daemon_keys_load(struct daemon *d); /* what the store has, into the gossip */
+void daemon_keys_free(struct daemon *d);
+void daemon_keys_pump(struct daemon *d, vi_time now);
+bool daemon_keys_accept(struct daemon *d, unsigned kind, const struct vi_id *key,
+                        const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len);
+void daemon_keys_record(struct daemon *d, unsigned kind, const struct vi_id *key);
+void daemon_keys_told(struct daemon *d, const uint8_t *body, size_t len); /* CALL_REVOKED */
+bool daemon_keys_blocked(const struct daemon *d, const struct vi_id *peer); /* revoked */
+bool daemon_keys_refuses(void *arg, const struct vi_id *peer, const struct cert *c);
+bool daemon_keys_vouches(void *arg, const struct vi_id *peer, const struct cert *c, vi_time wall);
+bool daemon_keys_admits(const struct daemon *d, const struct cert *c);
+bool daemon_keys_revoked_join(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap);
+/* What a member may do in the authority's place, now: a mask of enum cert_cap. */
+uint32_t daemon_keys_caps(const struct daemon *d, const struct vi_id *peer);
+/* Fields of a member: capabilities. */
+unsigned daemon_keys_member_fields(const struct daemon *d, const struct gossip_member *m);
+void daemon_keys_write_member(const struct daemon *d, struct vi_writer *w, const struct gossip_member *m);
+/* daemon_renew.c: answers CALL_RENEW. */
+int daemon_renew_answer(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
+                        uint8_t *out);
+/* daemon_keys_rpc.c */
+void daemon_do_cert(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_cert_renew(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_revoke(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_revocations(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_delegate(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_rollover(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_retire(void *arg, struct rpc_call *call, struct vi_reader *params);
+
 /* daemon_guests.c */
 int daemon_guests_open(struct daemon *d, int link_fd, char *why, size_t cap);
 void daemon_guests_tick(struct daemon *d, vi_time now);
@@ -230,6 +277,8 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
  * then the handover's. An error here: nothing was begun, and call is still the caller's. */
 int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer,
                           struct rpc_call *call, char *why, size_t cap);
+/* Ends the streams with that peer, in both directions. */
+void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer);
 void daemon_handover_free(struct daemon *d); /* after the loop's last turn */
 
 /* daemon_owner.c */

@@ -48,11 +48,11 @@ static void on_down(void *arg, const struct vi_id *peer, enum mesh_down why, int
     struct daemon *d = arg;
     char id[VI_ID_TEXT];
     vi_id_format(peer, id);
-    if (why == MESH_DOWN_REFUSED)
+    if (why == MESH_DOWN_REFUSED && !daemon_keys_blocked(d, peer) && !daemon_keys_blocked(d, &d->me.id))
         daemon_warn(d, WARN_REFUSED, "no session with peer %.8s: %s", id,
                     err == VI_EEXPIRED ? "a certificate has expired (or a clock is wrong)"
                     : err == VI_EAUTH  ? "it and this host have certificates of different domain authorities"
-                                       : "it refuses this host's certificate");
+                                       : "it refuses this host: revoked, or admitted by one that was");
     if (why == MESH_DOWN_TIMEOUT || why == MESH_DOWN_REFUSED)
         daemon_gossip_unreachable(d, peer);
     vi_log(VI_LOG_DEBUG, "mesh", "peer %.8s: %s", id, mesh_down_text(why));
@@ -88,7 +88,7 @@ static void connect_seed(struct daemon *d, const struct seed *s)
     struct vi_id id;
     char why[300];
     cert_peer_id(&id, s->ed);
-    if (vi_id_equal(&id, &d->me.id))
+    if (vi_id_equal(&id, &d->me.id) || daemon_keys_blocked(d, &id))
         return;
     if (netaddr_resolve(&a, s->addr, why, sizeof why)) {
         vi_log(VI_LOG_WARN, "mesh", "seed: %s", why);
@@ -125,9 +125,23 @@ static void calls_send(void *arg, const struct vi_id *peer, const uint8_t *data,
 static int calls_answer(void *arg, const struct vi_id *from, unsigned method, const uint8_t *body,
                         size_t len, uint8_t *out)
 {
-    if (method == CALL_LOAD)
+    switch (method) {
+    case CALL_LOAD:
         return daemon_policy_probed(arg, from, body, len, out);
-    return VI_EUNSUPPORTED;
+    case CALL_RENEW:
+        return daemon_renew_answer(arg, from, body, len, out);
+    case CALL_REVOKED:
+        daemon_keys_told(arg, body, len);
+        return 0;
+    default:
+        return VI_EUNSUPPORTED;
+    }
+}
+
+static bool lookup_psk(void *arg, const struct vi_id *token, uint8_t psk[32])
+{
+    struct daemon *d = arg;
+    return invites_secret(d->invites, token, psk);
 }
 
 int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
@@ -142,10 +156,11 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     struct call_hooks call_hooks = {.arg = d, .send = calls_send, .answer = calls_answer};
     memcpy(cfg.secret, d->me.x_sk, sizeof cfg.secret);
     cfg.cert = d->me.cert;
-    trust_init(&d->trust, d->me.cert.domain, d->me.authority);
     cfg.wall_minus_now = vi_clock_wall() - vi_clock_boottime();
-    cfg.arg = d->invites;
-    cfg.lookup_psk = invites_secret;
+    cfg.arg = d;
+    cfg.lookup_psk = lookup_psk;
+    cfg.refuse = daemon_keys_refuses;
+    cfg.vouch = daemon_keys_vouches;
     d->mesh_cfg = cfg;
     d->mesh = mesh_io_open(&d->loop, d->udp.control, &cfg, &d->rng, &hooks);
     d->calls = calls_new(&call_hooks, &d->rng);

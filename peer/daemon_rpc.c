@@ -85,6 +85,20 @@ static void write_hypervisor(struct daemon *d, struct vi_writer *w)
     }
 }
 
+static void write_mesh(struct daemon *d, struct vi_writer *w)
+{
+    const struct mesh_counters *n = mesh_counters(mesh_io_core(d->mesh));
+    vi_write_str(w, "mesh");
+    vi_write_map(w, 7);
+    put_uint(w, "handshakes_done", n->handshakes_done);
+    put_uint(w, "init_computed", n->init_computed);
+    put_uint(w, "response_computed", n->response_computed);
+    put_uint(w, "cookies_asked", n->rx_cookie_asked);
+    put_uint(w, "mac1_bad", n->rx_mac1);
+    put_uint(w, "certificates_refused", n->rx_cert_bad + n->rx_cert_expired + n->rx_refused);
+    put_uint(w, "stale_inits", n->rx_stale_init);
+}
+
 static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct daemon *d = arg;
@@ -98,7 +112,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 13);
+    vi_write_map(w, 14);
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
@@ -111,6 +125,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     put_uint(w, "guests", n_guests);
     daemon_policy_load(d, w);
     daemon_handover_counts(d, w);
+    write_mesh(d, w);
     vi_write_str(w, "warnings");
     vi_write_array(w, warnings);
     for (unsigned i = 0; i < WARNINGS; i++)
@@ -139,9 +154,9 @@ static void write_member(struct daemon *d, struct vi_writer *w, const struct gos
     struct mesh_addr a;
     char text[MESH_ADDR_TEXT], id[VI_ID_TEXT];
     bool why = m->why.reason != GOSSIP_WHY_NONE, accused = why && !vi_id_is_zero(&m->why.accuser);
-    unsigned summary = daemon_policy_summary_fields(d, &m->id);
+    unsigned summary = daemon_policy_summary_fields(d, &m->id), keys = daemon_keys_member_fields(d, m);
     daemon_gossip_addr(&a, &m->addr);
-    vi_write_map(w, 5U + (a.family != 0) + why + accused + summary);
+    vi_write_map(w, 5U + (a.family != 0) + why + accused + summary + keys);
     put_text(w, "id", vi_id_format(&m->id, id));
     put_text(w, "name", m->name);
     put_text(w, "state", gossip_state_text(m->state));
@@ -153,6 +168,8 @@ static void write_member(struct daemon *d, struct vi_writer *w, const struct gos
         put_text(w, "reason", gossip_reason_text(m->why.reason));
     if (accused)
         put_text(w, "accuser", daemon_member_name(d, &m->why.accuser));
+    if (keys)
+        daemon_keys_write_member(d, w, m);
     if (summary)
         daemon_policy_write_summary(d, w, &m->id);
 }
@@ -464,4 +481,11 @@ const struct rpc_entry daemon_methods[] = {
     {"mode.get", do_mode_get, false},
     {"mode.set", do_mode_set, true},
     {"invite", do_invite, true},
+    {"cert", daemon_do_cert, false},
+    {"cert.renew", daemon_do_cert_renew, true},
+    {"revoke", daemon_do_revoke, true},
+    {"revocations", daemon_do_revocations, false},
+    {"delegate", daemon_do_delegate, true},
+    {"authority.rollover", daemon_do_rollover, true},
+    {"authority.retire", daemon_do_retire, true},
     {NULL, NULL, false}};

@@ -161,10 +161,25 @@ static int load_cert(struct identity *me, const char *dir, char *why, size_t cap
     return 0;
 }
 
-int identity_load(struct identity *me, const char *dir, char *why, size_t cap)
+int identity_load_key(struct identity *me, const char *dir)
 {
     struct key_file k;
     size_t len;
+    int err = identity_read_file(dir, "key", &k, sizeof k, &len);
+    memset(me, 0, sizeof *me);
+    if (err == VI_ENOTFOUND)
+        return err;
+    if (err || len != sizeof k || memcmp(k.magic, key_magic, sizeof k.magic))
+        return VI_EIO;
+    memcpy(me->ed_sk, k.ed_sk, sizeof k.ed_sk);
+    memcpy(me->x_sk, k.x_sk, sizeof k.x_sk);
+    sodium_memzero(&k, sizeof k);
+    derive(me);
+    return 0;
+}
+
+int identity_load(struct identity *me, const char *dir, char *why, size_t cap)
+{
     int err;
     memset(me, 0, sizeof *me);
     if (access(dir, F_OK) == 0 && access(dir, R_OK | X_OK) < 0)
@@ -176,13 +191,9 @@ int identity_load(struct identity *me, const char *dir, char *why, size_t cap)
                  dir);
         return VI_ENOTFOUND;
     }
-    err = identity_read_file(dir, "key", &k, sizeof k, &len);
-    if (err || len != sizeof k || memcmp(k.magic, key_magic, sizeof k.magic))
+    err = identity_load_key(me, dir);
+    if (err)
         return complain(why, cap, dir, "key", "can't be read or is damaged; restore it or join again");
-    memcpy(me->ed_sk, k.ed_sk, sizeof k.ed_sk);
-    memcpy(me->x_sk, k.x_sk, sizeof k.x_sk);
-    sodium_memzero(&k, sizeof k);
-    derive(me);
     return load_cert(me, dir, why, cap);
 }
 

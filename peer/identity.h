@@ -3,6 +3,7 @@
  *   key         the host's Ed25519 and X25519 secret keys (0600)
  *   cert        its certificate                        delegation   its right to admit, if it has one
  *   authority.pub  the domain's public key             authority    the domain's secret key, only
+ *   authority.next, authority.old   around a rollover: peer/daemon_authority.c
  *   seeds       `key@address`, one a line               where `violin init` ran: may be moved off line
  *
  * Every file is written whole (a new file, fsync, rename, fsync of the folder). */
@@ -24,6 +25,10 @@ struct identity {
 
 /* Makes new keys, in memory. */
 void identity_generate(struct identity *me);
+
+/* The keys that were left in the folder, without a certificate: for joining again as the same peer. 0,
+ * VI_ENOTFOUND, VI_EIO (damaged). */
+int identity_load_key(struct identity *me, const char *dir);
 
 /* Reads what `save` wrote. 0; VI_ENOTFOUND: this host is in no domain yet; else why says what is
  * wrong with which file and what to do. */

@@ -9,7 +9,7 @@
 #include "peer/base/err.h"
 #include "peer/base/wire.h"
 
-#define CERT_LIFE (3 * 365 * 24 * VI_HOUR)
+#define CERT_LIFE (365 * 24 * VI_HOUR)
 
 struct invite {
     bool open;
@@ -30,6 +30,9 @@ struct invites {
     struct invite invite[INVITES_MAX];
     struct admitted admitted[ADMITTED_KEPT];
     unsigned next_admitted;
+    vi_time life;
+    bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap);
+    void *refused_arg;
 };
 
 static int save(struct invites *v, const struct invite *i)
@@ -71,8 +74,17 @@ struct invites *invites_new(struct store *store, const struct identity *me)
         return NULL;
     v->store = store;
     v->me = me;
+    v->life = CERT_LIFE;
     (void)store_each(store, STORE_INVITE, load_one, v);
     return v;
+}
+
+void invites_rules(struct invites *v, vi_time life,
+                   bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap), void *arg)
+{
+    v->life = life;
+    v->refused = refused;
+    v->refused_arg = arg;
 }
 
 void invites_free(struct invites *v)
@@ -109,9 +121,14 @@ int invites_make(struct invites *v, struct vi_rng *rng, vi_time wall, unsigned u
 {
     struct token t = {.seeds = 1};
     struct invite *i;
-    if (!v->me->has_delegation) {
+    if (!v->me->has_delegation || !(v->me->delegation.caps & CERT_ADMIT)) {
         snprintf(why, cap, "this host may not admit others; run `violin invite` on one that may "
-                           "(the host where `violin init` ran)");
+                           "(`violin members` shows who has the capability `admit`)");
+        return VI_EAUTH;
+    }
+    if (cert_delegation_verify(&v->me->delegation, v->me->cert.domain, v->me->authority, wall)) {
+        snprintf(why, cap, "this host's right to admit has ended, or waits for this host to go over to the new "
+                           "authority; `violin cert` says more");
         return VI_EAUTH;
     }
     if (uses == 0 || uses > INVITE_USES_MAX || strlen(address) > SEED_ADDR_MAX)
@@ -188,7 +205,7 @@ static int issue(struct invites *v, vi_time wall, const struct join_request *r, 
     memcpy(c->x, r->x, 32);
     cert_authority_id(&c->authority, v->me->authority);
     c->not_before = wall;
-    c->not_after = wall + CERT_LIFE;
+    c->not_after = wall + v->life;
     c->caps = CERT_ENV;
     return cert_issue_as_delegate(c, &v->me->delegation, v->me->ed_sk);
 }
@@ -197,6 +214,10 @@ static void admit(struct invites *v, vi_time wall, struct invite *i, const struc
                   struct join_answer *a, char admitted[CERT_NAME_MAX + 1])
 {
     struct admitted *kept = already(v, r);
+    if (v->refused && v->refused(v->refused_arg, r->ed, a->why, sizeof a->why)) {
+        a->err = VI_EREFUSED;
+        return;
+    }
     if (kept) {
         a->cert = kept->cert;
         return;

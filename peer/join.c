@@ -1,7 +1,8 @@
 /* `violin join TOKEN`: this host's keys, and the inviter's word for them.
  *
  * Happy path: token → keys → one admission handshake by UDP with the inviter, or with the next seed
- * → certificate → state folder. Failures: a token mistyped, expired or used up; nobody answers; an
+ * → certificate → state folder. Keys that the folder has, from a membership whose `cert` was removed, are
+ * used again: the host stays the same peer. Failures: a token mistyped, expired or used up; nobody answers; an
  * answer that isn't the domain's. Nothing is written before the certificate is in hand. */
 #include <argp.h>
 #include <errno.h>
@@ -242,7 +243,13 @@ int setup_join(const struct setup *s, int argc, char **argv)
     err = read_token(&t, a.token);
     if (err)
         return err;
-    identity_generate(&me);
+    err = identity_load_key(&me, s->state_dir);
+    if (err == VI_EIO)
+        return setup_fail("`key` in the state folder is damaged: remove it to join with new keys");
+    if (err)
+        identity_generate(&me);
+    else
+        fprintf(stderr, "with the keys that are in %s\n", s->state_dir);
     if (setup_host_name(me.cert.host, a.host, why, sizeof why) || setup_folder(s, why, sizeof why))
         return setup_fail(why);
     for (unsigned i = 0; i < t.seeds; i++) {

@@ -4,7 +4,7 @@
  *   violin agent         the agent (root)             started by the supervisor
  *   violin peer-child    the peer (unprivileged)      started by the supervisor
  *   violin stream-check  a migration stream's walker  started by the agent
- *   violin init, join    make this host a member
+ *   violin init, join    make this host a member; authority export, import
  *   violin config        the configuration
  *   anything else        a client of the running peer's control socket */
 #include <argp.h>
@@ -40,6 +40,7 @@ static void help(FILE *out)
                  "On a host:\n"
                  "  init --domain NAME        make a domain, with this host as its first member\n"
                  "  join TOKEN                be admitted to a domain\n"
+                 "  authority export|import FILE   the domain's secret key, encrypted with a passphrase\n"
                  "  peer                      run the peer (systemd does it: violin.service)\n"
                  "  config check|print        the configuration\n\n"
                  "With a running peer:\n");
@@ -162,7 +163,7 @@ static int run_setup(int (*what)(const struct setup *, int, char **), int argc, 
     int err = load(&c);
     if (err)
         return err;
-    struct setup s = {.state_dir = c.state_dir, .user = c.user, .group = c.group};
+    struct setup s = {.state_dir = c.state_dir, .user = c.user, .group = c.group, .cert_lifetime = c.cert_lifetime};
     snprintf(name, sizeof name, "violin %s", argv[0]);
     argv[0] = name;
     return what(&s, argc, argv);
@@ -195,6 +196,8 @@ static int dispatch(const char *socket, int argc, char **argv)
         return run_setup(setup_init, argc, argv);
     if (!strcmp(command, "join"))
         return run_setup(setup_join, argc, argv);
+    if (!strcmp(command, "authority") && argc > 1 && (!strcmp(argv[1], "export") || !strcmp(argv[1], "import")))
+        return run_setup(setup_authority, argc, argv);
     if (!strcmp(command, "config"))
         return config_command(config_file, argc, argv);
     if (!strcmp(command, "help")) {

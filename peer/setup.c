@@ -16,7 +16,6 @@
 #include "peer/identity.h"
 #include "peer/setup_internal.h"
 
-#define CERT_YEARS      3
 #define AUTHORITY_YEARS 10
 #define YEAR            (365 * 24 * VI_HOUR)
 
@@ -140,33 +139,57 @@ static const struct argp init_argp = {
     init_options, init_option, "",
     "Makes a new domain with this host as its first member.\v"
     "The domain's secret key is written to the state folder as `authority`. It is needed only to "
-    "appoint further hosts that may admit others: keep a copy off line.",
+    "appoint further hosts that may admit others, and for a new authority: keep a copy off line (violin authority export).",
     NULL, NULL, NULL};
 
-static int found_domain(struct identity *me, uint8_t authority_sk[64], const struct init_args *a)
+static int certify(const struct setup *s, struct identity *me, const char *domain,
+                   const uint8_t authority_sk[64])
 {
     vi_time now = vi_clock_wall();
     int err;
-    crypto_sign_keypair(me->authority, authority_sk);
-    memcpy(me->cert.domain, a->domain, strlen(a->domain) + 1);
+    crypto_sign_ed25519_sk_to_pk(me->authority, authority_sk);
+    memcpy(me->cert.domain, domain, strlen(domain) + 1);
     memcpy(me->cert.ed, me->ed_pk, 32);
     memcpy(me->cert.x, me->x_pk, 32);
     me->cert.not_before = now;
-    me->cert.not_after = now + CERT_YEARS * YEAR;
+    me->cert.not_after = now + (vi_time)s->cert_lifetime * VI_SEC;
     me->cert.caps = CERT_CAPS_ALL;
     err = cert_issue(&me->cert, authority_sk);
     if (err)
         return err;
     me->has_delegation = true;
-    return cert_delegate(&me->delegation, a->domain, me->ed_pk, now, now + AUTHORITY_YEARS * YEAR,
-                         CERT_ADMIT | CERT_RENEW | CERT_ENV, authority_sk);
+    return cert_delegate(&me->delegation, domain, me->ed_pk, now, now + AUTHORITY_YEARS * YEAR,
+                         CERT_CAPS_ALL, authority_sk);
+}
+
+int setup_found(const struct setup *s, const char *domain, const char *host,
+                const uint8_t authority_sk[64], char *why, size_t cap)
+{
+    struct identity me = {0};
+    int err;
+    if (identity_load_key(&me, s->state_dir))
+        identity_generate(&me);
+    err = setup_host_name(me.cert.host, host, why, cap);
+    if (!err)
+        err = setup_folder(s, why, cap);
+    if (err)
+        return err;
+    err = certify(s, &me, domain, authority_sk);
+    if (err)
+        snprintf(why, cap, "the certificate can't be made: %s", vi_strerror(err));
+    else
+        err = identity_write_file(s->state_dir, "authority", authority_sk, 64, why, cap);
+    if (!err)
+        err = identity_save(&me, s->state_dir, why, cap);
+    sodium_memzero(&me, sizeof me);
+    return err;
 }
 
 int setup_init(const struct setup *s, int argc, char **argv)
 {
     struct init_args a = {0};
-    struct identity me = {0};
-    uint8_t authority_sk[64] = {0};
+    struct identity me;
+    uint8_t authority_sk[64], pk[CERT_KEY];
     char why[600] = "", id[VI_ID_TEXT];
     int err;
     if (argp_parse(&init_argp, argc, argv, 0, NULL, &a))
@@ -178,24 +201,17 @@ int setup_init(const struct setup *s, int argc, char **argv)
     }
     if (setup_not_member(s))
         return 1;
-    identity_generate(&me);
-    if (setup_host_name(me.cert.host, a.host, why, sizeof why))
-        return setup_fail(why);
-    if (setup_folder(s, why, sizeof why))
-        return setup_fail(why);
-    err = found_domain(&me, authority_sk, &a);
-    if (err)
-        snprintf(why, sizeof why, "the certificate can't be made: %s", vi_strerror(err));
-    else
-        err = identity_write_file(s->state_dir, "authority", authority_sk, 64, why, sizeof why);
-    if (!err)
-        err = identity_save(&me, s->state_dir, why, sizeof why);
+    crypto_sign_keypair(pk, authority_sk);
+    err = setup_found(s, a.domain, a.host, authority_sk, why, sizeof why);
     sodium_memzero(authority_sk, sizeof authority_sk);
+    if (!err)
+        err = identity_load(&me, s->state_dir, why, sizeof why);
     if (err)
         return setup_fail(why);
     printf("Domain %s is made; this host is %s (%s).\n", me.cert.domain, me.cert.host,
            vi_id_format(&me.id, id));
-    printf("The domain's secret key: %s/authority. Keep a copy off line.\n", s->state_dir);
+    printf("The domain's secret key: %s/authority. Keep a copy off line (violin authority export FILE).\n", s->state_dir);
     printf("Next: start the peer (systemctl start violin, or violin peer), then `violin invite`.\n");
+    sodium_memzero(&me, sizeof me);
     return 0;
 }

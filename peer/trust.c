@@ -83,6 +83,13 @@ static void remember_former(struct trust *t, const struct mesh_trust *m)
     t->former[t->n_former++] = *m;
 }
 
+void trust_former(struct trust *t, const uint8_t authority[CERT_KEY])
+{
+    struct mesh_trust m;
+    set(&m, t->domain, authority);
+    remember_former(t, &m);
+}
+
 static void drop(struct trust *t, int i)
 {
     if (!strcmp(t->slot[i].domain, t->domain))

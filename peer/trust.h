@@ -32,6 +32,8 @@ int trust_succeed(struct trust *t, const uint8_t authority[CERT_KEY], vi_time un
 int trust_add(struct trust *t, const char *domain, const uint8_t authority[CERT_KEY], vi_time until);
 /* Ends it. An authority of our own domain becomes a former one; the newest can't be dropped. */
 void trust_drop(struct trust *t, const char *domain, const uint8_t authority[CERT_KEY]);
+/* Remembers one of our own domain's authorities that was retired before we came. */
+void trust_former(struct trust *t, const uint8_t authority[CERT_KEY]);
 /* Ends those whose time is over by more than CERT_SKEW. Returns how many. */
 unsigned trust_expire(struct trust *t, vi_time wall);
 

@@ -40,7 +40,8 @@ enum store_kind {
     STORE_PEER = 1,    /* how to reach a member */
     STORE_RECORD = 2,  /* a signed record of the gossip's store */
     STORE_OWNER = 3,   /* who owns a guest */
-    STORE_INVITE = 4
+    STORE_INVITE = 4,
+    STORE_STATEMENT = 10 /* about keys: its kind in a byte, then peer/statements.h */
 };
 int store_put(struct store *s, enum store_kind kind, const struct vi_id *key, const void *value,
               size_t len);

@@ -1,0 +1,45 @@
+/* What the files of the command line share. */
+#ifndef PEER_CLI_INTERNAL_H
+#define PEER_CLI_INTERNAL_H
+
+#include <argp.h>
+#include <stdint.h>
+
+#include "peer/cli_client.h"
+#include "peer/cli_show.h"
+
+#define CLI_ARGS_MAX 4
+
+/* Keys of options. */
+enum {
+    OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u',
+    OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n', OPT_WHY = 'w', OPT_OVERLAP = 'o', OPT_FORCE = 'F'
+};
+#define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
+
+struct args {
+    bool json, follow, force;
+    const char *ttl, *uses, *shares, *after, *limit, *interval, *times, *why, *overlap;
+    unsigned n, least, most;
+    const char *arg[CLI_ARGS_MAX];
+};
+
+/* Says what was expected and got; CLI_USAGE. */
+int cli_usage(const char *what, const char *got);
+/* "90s", "30m", "1h", "7d" or plain seconds: 1 to `days` days. */
+bool cli_duration(const char *text, unsigned days, uint64_t *seconds);
+/* Params of one text. */
+void cli_one_param(struct cli_params *p, const char *key, const char *value);
+/* Calls and shows as JSON, a table or a list. */
+int cli_ask(struct cli_client *c, const struct args *a, const char *method, const struct cli_params *p,
+            const struct cli_field *fields, const char *none);
+
+/* cli_keys.c */
+extern const struct argp_option cli_revoke_options[], cli_delegate_options[], cli_authority_options[];
+int cli_do_cert(struct cli_client *c, struct args *a);
+int cli_do_revoke(struct cli_client *c, struct args *a);
+int cli_do_revocations(struct cli_client *c, struct args *a);
+int cli_do_delegate(struct cli_client *c, struct args *a);
+int cli_do_authority(struct cli_client *c, struct args *a);
+
+#endif
