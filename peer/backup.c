@@ -24,13 +24,20 @@ static int key_of(const struct backup *b, const char *passphrase, uint8_t key[32
     return 0;
 }
 
+/* What of the clear text the passphrase vouches for. */
+static void tie(struct vi_id *id, const char *domain, const uint8_t authority[CERT_KEY])
+{
+    vi_id_hash(id, LABEL, domain, strlen(domain), authority, CERT_KEY);
+}
+
 int backup_make(const char *domain, const uint8_t secret[64], const char *passphrase, uint8_t *out,
                 size_t cap, size_t *len)
 {
     struct backup b = {.ops = OPS, .memory = MEMORY};
     size_t n = strlen(passphrase);
     struct vi_writer w;
-    uint8_t key[32];
+    uint8_t key[32], plain[64 + VI_ID_SIZE];
+    struct vi_id id;
     int err;
     if (!cert_name_ok(domain) || n < BACKUP_PASSPHRASE_MIN || n > BACKUP_PASSPHRASE_MAX)
         return VI_EINVAL;
@@ -40,8 +47,12 @@ int backup_make(const char *domain, const uint8_t secret[64], const char *passph
     err = key_of(&b, passphrase, key);
     if (err)
         return err;
-    crypto_secretbox_easy(b.box, secret, 64, b.nonce, key);
+    tie(&id, domain, b.authority);
+    memcpy(plain, secret, 64);
+    memcpy(plain + 64, id.b, VI_ID_SIZE);
+    crypto_secretbox_easy(b.box, plain, sizeof plain, b.nonce, key);
     sodium_memzero(key, sizeof key);
+    sodium_memzero(plain, sizeof plain);
     vi_writer_init(&w, out, cap);
     vi_write_array(&w, 9);
     vi_write_str(&w, LABEL);
@@ -86,18 +97,21 @@ int backup_decode(struct backup *b, const uint8_t *data, size_t len)
 
 int backup_open(const struct backup *b, const char *passphrase, uint8_t secret[64])
 {
-    uint8_t key[32], pk[CERT_KEY];
+    uint8_t key[32], pk[CERT_KEY], plain[64 + VI_ID_SIZE];
+    struct vi_id id;
     int err = key_of(b, passphrase, key);
     if (err)
         return err;
-    err = crypto_secretbox_open_easy(secret, b->box, sizeof b->box, b->nonce, key) ? VI_EAUTH : 0;
+    err = crypto_secretbox_open_easy(plain, b->box, sizeof b->box, b->nonce, key) ? VI_EAUTH : 0;
     sodium_memzero(key, sizeof key);
     if (!err) {
-        crypto_sign_ed25519_sk_to_pk(pk, secret);
-        if (memcmp(pk, b->authority, CERT_KEY))
+        crypto_sign_ed25519_sk_to_pk(pk, plain);
+        tie(&id, b->domain, b->authority);
+        if (memcmp(pk, b->authority, CERT_KEY) || memcmp(id.b, plain + 64, VI_ID_SIZE))
             err = VI_EAUTH;
     }
-    if (err)
-        sodium_memzero(secret, 64);
+    if (!err)
+        memcpy(secret, plain, 64);
+    sodium_memzero(plain, sizeof plain);
     return err;
 }

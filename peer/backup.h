@@ -13,7 +13,7 @@ struct backup {
     char domain[CERT_NAME_MAX + 1];
     uint8_t authority[CERT_KEY]; /* its public key */
     uint64_t ops, memory;        /* of the passphrase's hash; memory in bytes */
-    uint8_t salt[16], nonce[24], box[64 + 16];
+    uint8_t salt[16], nonce[24], box[64 + VI_ID_SIZE + 16]; /* key, hash of domain and public key, tag */
 };
 
 /* Encrypts the secret key (64 bytes) and encodes. 0, VI_EINVAL (domain, passphrase), VI_ENOMEM. */

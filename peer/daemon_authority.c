@@ -179,6 +179,7 @@ int daemon_revoke(struct daemon *d, const char *who, const char *text, struct vi
     }
     *peer = w.id;
     sign_revocations_again(d);
+    daemon_envs_resign(d, false);
     return 0;
 }
 

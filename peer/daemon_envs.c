@@ -224,11 +224,17 @@ void daemon_envs_resign(struct daemon *d, bool all)
 {
     static struct env_definition def;
     char why[300] = "";
+    struct vi_id signer;
     struct cert c;
     for (unsigned i = 0; i < ENV_MAX; i++) {
+        bool stale, orphan;
         if (!d->envs[i].used || cert_decode(&c, d->envs[i].def.cert, d->envs[i].def.cert_len) ||
-            vi_id_equal(&c.authority, &d->me.cert.authority) || strcmp(c.domain, d->me.cert.domain) ||
-            (!all && memcmp(c.ed, d->me.ed_pk, sizeof c.ed)))
+            strcmp(c.domain, d->me.cert.domain))
+            continue;
+        cert_peer_id(&signer, c.ed);
+        orphan = daemon_keys_blocked(d, &signer);
+        stale = !vi_id_equal(&c.authority, &d->me.cert.authority) && (all || vi_id_equal(&signer, &d->me.id));
+        if (!orphan && !stale)
             continue;
         def = d->envs[i].def;
         if (publish(d, &def, why, sizeof why))

@@ -189,8 +189,8 @@ void daemon_envs_publish(struct daemon *d);
 int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap);
 int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap);
 
-/* Signs again, with our certificate as it is now, our definitions; all: those of hosts with certificates of
- * an older authority, too. */
+/* Signs again, with our certificate as it is now, the definitions that newcomers wouldn't believe: our own
+ * under an older authority (all: everybody's), and those of hosts that were revoked. */
 void daemon_envs_resign(struct daemon *d, bool all);
 
 /* daemon_keys.c: who is trusted, revoked, and may do what. The judgements are of our own domain's. */

@@ -45,6 +45,7 @@ static bool load_one(void *arg, const struct vi_id *key, const void *value, size
 int daemon_keys_open(struct daemon *d, char *why, size_t cap)
 {
     static const unsigned order[] = {KEY_RECORD_ROLLOVER, KEY_RECORD_DELEGATION, KEY_RECORD_REVOCATION};
+    const uint8_t *authority;
     trust_init(&d->trust, d->me.cert.domain, d->me.authority);
     d->keys = calloc(1, sizeof *d->keys);
     if (!d->keys) {
@@ -62,6 +63,10 @@ int daemon_keys_open(struct daemon *d, char *why, size_t cap)
         }
     }
     (void)keyring_tick(&d->keys->ring, vi_clock_wall());
+    /* our certificate's own, also if we were killed between its two files */
+    authority = trust_own_key(&d->trust, &d->me.cert.authority, NULL);
+    if (authority)
+        memcpy(d->me.authority, authority, CERT_KEY);
     d->keys->enforce = true;
     daemon_authority_recover(d);
     return 0;

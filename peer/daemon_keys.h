@@ -17,6 +17,7 @@
 struct issued {
     struct vi_id peer;
     vi_time at; /* boottime; 0: free */
+    int err;    /* refused: why */
     size_t len;
     uint8_t cert[CERT_MAX];
 };

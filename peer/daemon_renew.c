@@ -274,43 +274,46 @@ static struct issued *issued_to(struct keys *k, const struct vi_id *peer, vi_tim
     return NULL;
 }
 
-int daemon_renew_answer(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
-                        uint8_t *out)
+static int issue(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
+                 struct issued *i)
 {
-    struct keys *k = d->keys;
-    vi_time now = daemon_now();
-    struct issued *i = issued_to(k, from, now);
     uint8_t secret[64];
     struct cert old, c;
     struct vi_id id;
     char why[200] = "";
     bool authority;
     int err;
-    if (i) { /* asked again: a lost answer, or somebody who wants us to work */
-        memcpy(out, i->cert, i->len);
-        return (int)i->len;
-    }
     if (cert_decode(&old, body, len))
         return VI_EPROTO;
     cert_peer_id(&id, old.ed);
     if (!vi_id_equal(&id, from))
         return VI_EAUTH;
     authority = daemon_keys_authority(d, secret);
-    err = keyring_renew(&k->ring, authority ? secret : NULL, &old, vi_clock_wall(),
+    err = keyring_renew(&d->keys->ring, authority ? secret : NULL, &old, vi_clock_wall(),
                         (vi_time)d->cfg.cert_lifetime * VI_SEC, &c, why, sizeof why);
     sodium_memzero(secret, sizeof secret);
-    i = &k->issued[k->next_issued % ISSUED_KEPT];
     if (!err)
         err = cert_encode(&c, i->cert, sizeof i->cert, &i->len);
-    if (err) {
-        i->at = 0;
-        vi_log(VI_LOG_INFO, "keys", "%s's certificate is not renewed here: %s", old.host, why);
-        return err;
+    vi_log(VI_LOG_INFO, "keys", "%s's certificate is %srenewed here%s%s", old.host, err ? "not " : "",
+           err ? ": " : "", why);
+    return err;
+}
+
+/* Who asks again within ISSUE_GAP, because the answer was lost or to make us work, gets the same answer. */
+int daemon_renew_answer(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
+                        uint8_t *out)
+{
+    struct keys *k = d->keys;
+    vi_time now = daemon_now();
+    struct issued *i = issued_to(k, from, now);
+    if (!i) {
+        i = &k->issued[k->next_issued++ % ISSUED_KEPT];
+        i->peer = *from;
+        i->at = now;
+        i->err = issue(d, from, body, len, i);
     }
-    k->next_issued++;
-    i->peer = *from;
-    i->at = now;
+    if (i->err)
+        return i->err;
     memcpy(out, i->cert, i->len);
-    vi_log(VI_LOG_INFO, "keys", "%s's certificate is renewed", old.host);
     return (int)i->len;
 }

@@ -248,6 +248,20 @@ def backup():
     assert "may not revoke" in fails(h4, "revoke", "host5")
 
 
+@test
+def revoked_while_away():
+    """who was revoked while it was away is refused by all when it comes, and says so"""
+    h5.stop()
+    wait_for("host5 has left", lambda: state_of(h1, "host5") != ["alive"], 30)
+    h1.violin("revoke", "host5")
+    for h in (h2, h3, h4):
+        wait_for(f"{h.name} has heard of it", lambda h=h: len(h.json("revocations")) == 2, 30)
+    h5.start()
+    wait_for("host5 says that it is refused", lambda: any("refuses this host: revoked" in w for w in h5.status()["warnings"]), 60)
+    assert state_of(h1, "host5") == []
+    wait_for("all still know each other", lambda: len([m for m in h1.json("members") if m["state"] == "alive"]) == 4, 30)
+
+
 if __name__ == "__main__":
     try:
         main()

@@ -130,11 +130,76 @@ static void test_longest(void **state)
     assert_true(cert_name_ok("a-b.c_9"));
 }
 
+/* A delegate that may only renew: its certificates go back to one that was given by who may. */
+static void test_renewal(void **state)
+{
+    uint8_t renewer_pk[32], renewer_sk[64], admitter_pk[32], admitter_sk[64], buf[CERT_MAX];
+    struct cert first = fresh(CERT_ENV), c = {.not_before = NOW + 20 * DAY, .not_after = NOW + 99 * DAY}, d, bad;
+    struct cert_delegation renew, admit;
+    struct vi_id authority;
+    size_t len;
+
+    (void)state;
+    crypto_sign_keypair(renewer_pk, renewer_sk);
+    crypto_sign_keypair(admitter_pk, admitter_sk);
+    cert_authority_id(&authority, auth_pk);
+    cert_delegate(&renew, first.domain, renewer_pk, NOW, NOW + 80 * DAY, CERT_RENEW, auth_sk);
+    cert_delegate(&admit, first.domain, admitter_pk, NOW, NOW + 70 * DAY, CERT_ADMIT | CERT_ENV, auth_sk);
+    assert_int_equal(cert_issue_as_delegate(&first, &admit, admitter_sk), 0);
+    assert_int_equal(cert_renew_as_delegate(&c, &first, &authority, &renew, renewer_sk), 0);
+    assert_true(c.renewed && c.caps == CERT_ENV);
+    assert_int_equal(c.not_after, NOW + 70 * DAY); /* the sooner end of both delegations */
+    assert_int_equal(cert_verify(&c, auth_pk, NOW + 60 * DAY), 0); /* the first ended at 30 */
+    assert_int_equal(cert_verify(&c, auth_pk, NOW + 71 * DAY), VI_EEXPIRED);
+    assert_int_equal(cert_encode(&c, buf, sizeof buf, &len), 0);
+    assert_true(len <= 530);
+    assert_int_equal(cert_decode(&d, buf, len), 0);
+    assert_int_equal(cert_verify(&d, auth_pk, NOW + 60 * DAY), 0);
+    for (size_t i = 0; i < len * 8; i++) {
+        buf[i / 8] ^= (uint8_t)(1 << i % 8);
+        if (!cert_decode(&d, buf, len))
+            assert_int_not_equal(cert_verify(&d, auth_pk, NOW + 21 * DAY), 0);
+        buf[i / 8] ^= (uint8_t)(1 << i % 8);
+    }
+    /* it can't make members: no root, another's keys or name under a root, more rights than the root */
+    bad = fresh(0);
+    assert_int_equal(cert_issue_as_delegate(&bad, &renew, renewer_sk), VI_EINVAL);
+    bad = first;
+    bad.host[0] = 'x';
+    assert_int_equal(cert_renew_as_delegate(&c, &bad, &authority, &renew, renewer_sk), 0);
+    assert_int_equal(cert_verify(&c, auth_pk, NOW + DAY), VI_EAUTH);
+    bad = first;
+    memset(bad.ed, 5, 32);
+    assert_int_equal(cert_renew_as_delegate(&c, &bad, &authority, &renew, renewer_sk), 0);
+    assert_int_equal(cert_verify(&c, auth_pk, NOW + DAY), VI_EAUTH);
+    bad = first;
+    bad.caps = CERT_CAPS_ALL;
+    assert_int_equal(cert_renew_as_delegate(&c, &bad, &authority, &renew, renewer_sk), 0);
+    assert_int_equal(cert_verify(&c, auth_pk, NOW + DAY), VI_EAUTH);
+    /* a certificate that it renewed can't be the root of another's: the root must be by who may admit */
+    assert_int_equal(cert_renew_as_delegate(&c, &first, &authority, &renew, renewer_sk), 0);
+    bad = c;
+    bad.renewed = false;
+    assert_int_equal(cert_renew_as_delegate(&d, &bad, &authority, &renew, renewer_sk), 0);
+    assert_int_equal(cert_verify(&d, auth_pk, NOW + DAY), VI_EAUTH);
+    /* without the right to renew; with both rights no root is needed */
+    assert_int_equal(cert_renew_as_delegate(&c, &first, &authority, &admit, admitter_sk), VI_EINVAL);
+    cert_delegate(&admit, first.domain, admitter_pk, NOW, NOW + 70 * DAY, CERT_ADMIT | CERT_RENEW | CERT_ENV, auth_sk);
+    c = (struct cert){.not_before = NOW, .not_after = NOW + DAY};
+    assert_int_equal(cert_renew_as_delegate(&c, &first, &authority, &admit, admitter_sk), 0);
+    assert_true(!c.renewed && !cert_verify(&c, auth_pk, NOW));
+    /* the longest names don't fit beside a root */
+    memset(first.host, 'h', CERT_NAME_MAX);
+    memset(first.domain, 'd', CERT_NAME_MAX);
+    assert_int_equal(cert_renew_as_delegate(&c, &first, &authority, &renew, renewer_sk), VI_EFULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_direct), cmocka_unit_test(test_every_bit),
-        cmocka_unit_test(test_delegation), cmocka_unit_test(test_longest)};
+        cmocka_unit_test(test_delegation), cmocka_unit_test(test_longest),
+        cmocka_unit_test(test_renewal)};
 
     if (sodium_init() < 0)
         return 2;

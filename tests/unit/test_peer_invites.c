@@ -150,6 +150,48 @@ static void test_may_not(void **unused)
     assert_int_equal(invites_make(invites, &rng, wall + 2 * VI_HOUR, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), 0);
 }
 
+static bool turn_away(void *arg, const uint8_t ed[CERT_KEY], char *text, size_t cap)
+{
+    const struct identity *revoked = arg;
+    snprintf(text, cap, "revoked");
+    return !memcmp(ed, revoked->ed_pk, CERT_KEY);
+}
+
+static void test_rules(void **unused)
+{
+    struct token t = invite(2, VI_HOUR);
+    struct identity a, b;
+    struct join_answer r;
+    (void)unused;
+    identity_generate(&a);
+    identity_generate(&b);
+    assert_int_equal(ask(&a, &t, wall).err, 0);
+    invites_rules(invites, 7 * VI_HOUR, turn_away, &a);
+    r = ask(&a, &t, wall); /* also what it was given before isn't given again */
+    assert_int_equal(r.err, VI_EREFUSED);
+    assert_string_equal(r.why, "revoked");
+    r = ask(&b, &t, wall); /* and it cost no use */
+    assert_int_equal(r.err, 0);
+    assert_true(r.cert.not_after == wall + 7 * VI_HOUR);
+}
+
+/* A delegation without the right, one that has ended, one of another authority. */
+static void test_right_to_admit(void **unused)
+{
+    char text[TOKEN_TEXT];
+    uint8_t sk[64], pk[32];
+    vi_time e;
+    (void)unused;
+    assert_int_equal(invites_make(invites, &rng, wall + 9002 * VI_HOUR, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), VI_EAUTH);
+    cert_delegate(&inviter.delegation, "lab", inviter.ed_pk, wall, wall + VI_HOUR, CERT_RENEW, authority_sk);
+    assert_int_equal(invites_make(invites, &rng, wall, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), VI_EAUTH);
+    crypto_sign_keypair(pk, sk);
+    cert_delegate(&inviter.delegation, "lab", inviter.ed_pk, wall, wall + VI_HOUR, CERT_ADMIT, sk);
+    assert_int_equal(invites_make(invites, &rng, wall, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), VI_EAUTH);
+    cert_delegate(&inviter.delegation, "lab", inviter.ed_pk, wall, wall + VI_HOUR, CERT_ADMIT, authority_sk);
+    assert_int_equal(invites_make(invites, &rng, wall, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -158,6 +200,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_expires, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_disk_full, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_may_not, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_rules, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_right_to_admit, set_up, tear_down),
     };
     if (sodium_init() < 0)
         return 1;
