@@ -30,7 +30,7 @@ OBJ       := $(SRC:%.c=$(BUILD)/obj/%.o)
 SIMLIB    := $(sort $(filter-out %_main.c,$(wildcard tests/sim/*.c)))
 SIMOBJ    := $(SIMLIB:%.c=$(BUILD)/obj/%.o)
 UNIT      := $(patsubst tests/unit/%.c,$(BUILD)/tests/%,$(wildcard tests/unit/test_*.c))
-SIMS      := $(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(wildcard tests/sim/*_main.c))
+SIMS      := $(patsubst tests/sim/%_main.c,$(BUILD)/tests/%,$(filter-out %/violin_sim_main.c,$(wildcard tests/sim/*_main.c)))
 TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/unit/tool_*.c))
 NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -66,6 +66,10 @@ deps:
 $(BUILD)/violin: $(BUILD)/obj/peer/main.o $(BUILD)/libviolin.a
 	@echo '  LINK   $@'
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ $(LDLIBS)
+
+$(BUILD)/violin-sim: $(BUILD)/obj/tests/sim/violin_sim_main.o $(BUILD)/libsim.a $(BUILD)/libviolin.a
+	@echo '  LINK   $@'
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^ -ljansson $(LDLIBS) -lm
 
 $(BUILD)/libviolin.a: $(OBJ)
 	@echo '  AR     $@'
@@ -146,7 +150,7 @@ faults: need
 BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/bench_*.py))
 .PHONY: bench $(BENCHES)
 bench: $(BENCHES)
-$(BENCHES): bench-%: need $(BUILD)/violin
+$(BENCHES): bench-%: need $(BUILD)/violin $(BUILD)/violin-sim
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench_$*.py
 
 # ---- fuzzing -----------------------------------------------------------------------------------

@@ -103,6 +103,33 @@ uint64_t gsp_get_u64(struct gsp_cur *c)
     return get_le(c, 8);
 }
 
+void gsp_put_leb(struct gsp_out *o, uint64_t v)
+{
+    for (; v >= 128; v >>= 7)
+        gsp_put_u8(o, (uint8_t)(v | 128));
+    gsp_put_u8(o, (uint8_t)v);
+}
+
+uint64_t gsp_get_leb(struct gsp_cur *c)
+{
+    uint64_t v = 0;
+
+    for (unsigned shift = 0; shift < 64; shift += 7) {
+        uint8_t b = gsp_get_u8(c);
+
+        if (shift == 63 && b > 1)
+            break;
+        v |= (uint64_t)(b & 127) << shift;
+        if (!(b & 128)) {
+            if (!b && shift)
+                break;
+            return c->bad ? 0 : v;
+        }
+    }
+    c->bad = true;
+    return 0;
+}
+
 static void get_into(struct gsp_cur *c, void *out, size_t len)
 {
     const uint8_t *p = gsp_get(c, len);
@@ -204,8 +231,8 @@ bool gsp_put_accusation(struct gsp_out *o, const struct gsp_accusation *a)
     size_t before = o->len;
 
     gsp_put_u8(o, a->death ? GSP_DEATH : GSP_ACCUSE);
-    gsp_put(o, a->id.b, VI_ID_SIZE);
-    gsp_put_u64(o, a->incarnation);
+    gsp_put(o, a->id, GSP_PREFIX);
+    gsp_put_leb(o, a->incarnation);
     gsp_put_u8(o, (uint8_t)a->n);
     gsp_put(o, a->accusers, a->n * sizeof a->accusers[0]);
     return whole(o, before);
@@ -231,13 +258,13 @@ static void get_accusation(struct gsp_cur *c, struct gsp_read_item *it)
     struct gsp_accusation *a = &it->ac;
 
     a->death = it->kind == GSP_DEATH;
-    gsp_get_id(c, &a->id);
-    a->incarnation = gsp_get_u64(c);
+    get_into(c, a->id, GSP_PREFIX);
+    a->incarnation = gsp_get_leb(c);
     a->n = gsp_get_u8(c);
     if (a->n < 1 || a->n > GSP_ACCUSERS)
         c->bad = true;
     for (unsigned i = 0; i < a->n && !c->bad; i++)
-        gsp_get_id(c, &a->accusers[i]);
+        get_into(c, a->accusers[i], GSP_PREFIX);
 }
 
 bool gsp_get_item(struct gsp_cur *c, struct gsp_read_item *it)

@@ -42,12 +42,14 @@ struct gsp_statement {
 };
 #define GSP_STATEMENT_MAX (16 + 8 + 1 + 1 + GOSSIP_ADDR_MAX + 1 + GOSSIP_NAME_MAX + 1 + GOSSIP_META_MAX + 4)
 
+/* There are many of these while something is wrong, so ids are cut to GSP_PREFIX bytes, and the
+ * incarnation takes as few bytes as it needs (LEB128). */
 struct gsp_accusation {
     bool death;
-    struct vi_id id;
+    uint8_t id[GSP_PREFIX];
     uint64_t incarnation;
     unsigned n; /* 1 … GSP_ACCUSERS */
-    struct vi_id accusers[GSP_ACCUSERS];
+    uint8_t accusers[GSP_ACCUSERS][GSP_PREFIX];
 };
 
 /* An item as it lies in the datagram. */
@@ -75,6 +77,8 @@ uint8_t gsp_get_u8(struct gsp_cur *c);
 uint16_t gsp_get_u16(struct gsp_cur *c);
 uint32_t gsp_get_u32(struct gsp_cur *c);
 uint64_t gsp_get_u64(struct gsp_cur *c);
+void gsp_put_leb(struct gsp_out *o, uint64_t v);
+uint64_t gsp_get_leb(struct gsp_cur *c); /* only the shortest form is taken */
 /* Points into the datagram; NULL if there is less. */
 const uint8_t *gsp_get(struct gsp_cur *c, size_t len);
 void gsp_get_id(struct gsp_cur *c, struct vi_id *id);

@@ -6,7 +6,7 @@
 
 int gsp_fx_reserve(struct gossip *g, size_t n)
 {
-    size_t want = g->fx_cap ? g->fx_cap : 64;
+    size_t want = g->fx_cap ? g->fx_cap : 16;
     struct gossip_effect *fx;
 
     while (want < g->fx_len + n)

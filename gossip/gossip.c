@@ -27,6 +27,8 @@ void gossip_config_domain(struct gossip_config *c)
         .lag_limit = 250 * VI_MSEC,
         .silence = 3 * VI_SEC,
         .silence_most = 15 * VI_SEC,
+        .aside_failures = 3,
+        .aside_answers = 16,
         .dead_keep = 24 * VI_HOUR,
         .max_members = 12000,
         .max_records = 4096,
@@ -75,7 +77,7 @@ static int add_self(struct gossip *g)
 
     st.name_len = (uint8_t)strlen(g->cfg.name);
     memcpy(st.name, g->cfg.name, st.name_len);
-    w = gsp_word_new(&st, none, g->cfg.key, g->cfg.cert, g->cfg.cert_len);
+    w = gsp_word_new(g, &st, none, g->cfg.key, g->cfg.cert, g->cfg.cert_len);
     if (!w || gsp_member_add(g, w, GOSSIP_ALIVE) != GSP_SELF)
         return VI_ENOMEM;
     return gsp_self_word(g, 0, false);
@@ -182,6 +184,7 @@ static void tick(struct gossip *g)
         leave_tick(g);
         return;
     }
+    gsp_aside_tick(g);
     gsp_probe_tick(g);
     gsp_relay_tick(g);
     gsp_doubt_tick(g);

@@ -35,6 +35,11 @@ struct gossip_addr {
 
 /* ---- configuration -------------------------------------------------------------------------- */
 
+struct gossip_pool;
+/* NULL: no memory. Not for threads. */
+struct gossip_pool *gossip_pool_new(void);
+void gossip_pool_free(struct gossip_pool *p); /* after its cores; NULL does nothing */
+
 struct gossip_config {
     /* Ourselves. id must be vi_id_hash("violin peer", key). */
     struct vi_id id;
@@ -58,19 +63,29 @@ struct gossip_config {
     bool buddy;               /* tell a suspected member with the next ping */
     vi_time gossip_interval;  /* rumours go to `gossip_fanout` members so often, while there are any */
     unsigned gossip_fanout;
-    unsigned retransmit;      /* each rumour goes out retransmit × ⌈log10(n + 1)⌉ times */
+    unsigned retransmit;      /* each rumour goes out ⌈retransmit × log10(n + 1)⌉ times */
     vi_time sync_interval;    /* digest sync with one member; every fourth to a dead one or a seed */
     vi_time store_interval;   /* summaries and records: exchange with one member */
     unsigned store_datagrams; /* digests sent per exchange, and answers to one, at most (≥ 1) */
     vi_time lag_limit;        /* a step later than its deadline by more is a lag of ours */
     vi_time silence;          /* nothing heard for so long (≥ 3 others): no verdicts … */
     vi_time silence_most;     /* … until silent for so long: then we are alone and say so */
+    unsigned aside_failures;  /* so many of our own probes in a row failed, and the helpers weren't heard
+                                 either: the fault is ours. We judge nobody, and don't refute, until
+                                 `aside_answers` were answered in a row; 0: never */
+    unsigned aside_answers;
+    bool plain;               /* SWIM as published, to compare with: others' deaths are believed, who
+                                 spoke since it was accused isn't spared */
     vi_time dead_keep;        /* left members are forgotten after this; dead ones only when the
                                  table is full, oldest first */
 
     uint32_t max_members;     /* with ourselves */
     uint32_t max_records;     /* without summaries (there is one a member) */
     uint32_t max_per_origin;  /* records of one origin */
+
+    /* Members' words shared by the cores of one process that have this pool; NULL: each has its own.
+     * Outlives them. What one core found authentic, the others take without looking again. */
+    struct gossip_pool *pool;
 
     void *arg; /* handed to the four calls, which must be pure functions of what they are given */
     /* Our Ed25519 signature. */
@@ -264,7 +279,7 @@ bool gossip_record_get(const struct gossip *g, uint8_t kind, const struct vi_id 
 #define GOSSIP_COUNTERS(X)                                                                         \
     X(tx) X(tx_bytes) X(tx_store_bytes) X(rx) X(rx_bytes) X(rx_malformed) X(rx_version)            \
     X(rx_unknown) X(rx_forged) X(rx_stale) X(probes) X(probes_failed) X(indirect) X(relays)        \
-    X(relays_full) X(suspected) X(refuted) X(died) X(self_accused) X(guard_lag) X(guard_silence)   \
+    X(relays_full) X(suspected) X(refuted) X(died) X(self_accused) X(aside) X(guard_lag) X(guard_silence)   \
     X(syncs) X(syncs_different) X(records_refused) X(records_full) X(members_full)                 \
     X(seeds_full) X(sends_dropped) X(no_memory)
 struct gossip_counters {
@@ -280,6 +295,8 @@ struct gossip_gauges {
     uint32_t rumours, suspects, relays, seeds, records, summaries, effects;
     vi_time probe_timeout; /* now, with local health */
     bool guarded;          /* no verdicts at the moment */
+    bool aside;            /* our own probes fail: we judge nobody and don't refute */
+    struct vi_id digest;   /* of who is alive or suspect, and their incarnations: equal where tables are */
 };
 void gossip_gauges(const struct gossip *g, struct gossip_gauges *out);
 

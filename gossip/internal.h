@@ -15,11 +15,14 @@
 #define GSP_PULLS      64   /* what was asked for of late */
 #define GSP_BUCKETS_N  256
 #define GSP_SELF       0    /* index of ourselves in the table */
-#define GSP_NO_TIER    255
 #define GSP_COUNTER_BITS 20 /* of a summary's version; above them the incarnation */
 
 /* A member's own word with its signature, key and certificate. Never changed once made. */
 struct gsp_word {
+    struct gsp_word *chain;   /* in the pool */
+    struct gossip_pool *pool; /* that shares it; NULL: it is ours alone */
+    uint32_t refs;
+    struct vi_id hash;        /* of id and incarnation: its part of the digest */
     struct gsp_statement st;
     uint8_t sig[GOSSIP_SIG], key[GOSSIP_KEY];
     uint16_t cert_len;
@@ -37,21 +40,29 @@ struct gsp_doubt {
     struct vi_id accusers[GSP_ACCUSERS];
 };
 
+/* Small: there are as many as members, at every member. */
 struct gsp_member {
     struct gsp_word *word; /* NULL: a free place */
     struct gsp_doubt *doubt;
-    vi_time since, heard;
-    uint32_t order;       /* place in gossip.order, or GSP_NONE */
-    uint32_t prev, next;  /* in its tier's list of rumours */
-    uint8_t state;        /* enum gossip_state */
-    uint8_t tier;         /* times its rumour was sent, or GSP_NO_TIER */
+    vi_time heard;
+    uint32_t since;  /* in this state, GSP_SINCE units of the clock */
+    uint32_t order;  /* place in gossip.order, or GSP_NONE; of a free place the next one */
+    uint32_t rumour; /* in gossip.rumour, or GSP_NONE */
+    uint8_t state;   /* enum gossip_state */
+};
+#define GSP_SINCE (100 * VI_MSEC)
+
+/* A member's state that is being told. */
+struct gsp_rumour {
+    uint32_t member, prev, next; /* in its tier's list */
+    uint8_t tier;                /* times it was sent */
 };
 
 struct gsp_probe {
     bool on, asked;
     uint32_t seq;
     struct vi_id target;
-    vi_time sent, direct_until, end;
+    vi_time sent, direct_until, again, end; /* again: everybody is asked once more */
     unsigned nhelpers, nacks;
     struct vi_id helpers[GSP_HELPERS];
     bool nacked[GSP_HELPERS];
@@ -110,15 +121,24 @@ struct gossip {
     uint8_t digest[VI_ID_SIZE]; /* of all alive and suspect: XOR of hashes of (id, incarnation) */
     uint32_t bucket[GSP_BUCKETS_N];
 
+    struct gsp_rumour *rumour;
+    uint32_t rumour_cap, rumour_free; /* free ones are chained by `next` */
     uint32_t tier_head[GSP_TIERS], tier_tail[GSP_TIERS], rumours;
 
     struct gsp_probe probe;
     struct gsp_rtts rtts;
     unsigned health;
+    unsigned unheard, answered; /* own probes in a row: not even helpers heard; answered */
+    vi_time outcome_at;         /* of the latest of them */
+    bool aside;  /* our own probes fail: we neither judge nor refute */
+    bool owed;   /* … and were accused meanwhile */
+    vi_time repeated_at; /* our word to one that was behind it */
+    vi_time refuted_at; /* a suspicion of ours was last found wrong */
+    uint32_t retries;   /* dead ones still to be tried soon */
     uint32_t seq;
     struct vi_id hint; /* probe this one next; zero: none */
-    struct gsp_relay relay[GSP_RELAYS_MAX];
-    unsigned nrelays;
+    struct gsp_relay *relay;
+    unsigned nrelays, relay_cap;
 
     struct gsp_seed seed[GSP_SEEDS_MAX];
     unsigned nseeds, syncs;
@@ -151,6 +171,15 @@ void gsp_fx_free(struct gossip *g);
 void gsp_send(struct gossip *g, const struct vi_id *to, const struct gossip_addr *addr,
               const struct gsp_out *o);
 
+/* word.c */
+/* A new word, or the pool's; NULL: no memory. */
+struct gsp_word *gsp_word_new(struct gossip *g, const struct gsp_statement *st, const uint8_t *sig,
+                              const uint8_t *key, const uint8_t *cert, size_t cert_len);
+void gsp_word_free(struct gsp_word *w); /* NULL does nothing */
+/* Is this very word, with key and certificate, in the pool: found authentic by another core? */
+bool gsp_word_shared(const struct gossip *g, const struct gsp_read_item *it);
+uint32_t gsp_cert_tag(const uint8_t *cert, size_t len);
+
 /* members.c */
 void gsp_members_init(struct gossip *g);
 void gsp_members_free(struct gossip *g);
@@ -161,9 +190,6 @@ static inline const struct vi_id *gsp_id(const struct gsp_member *m)
 {
     return &m->word->st.id;
 }
-struct gsp_word *gsp_word_new(const struct gsp_statement *st, const uint8_t *sig,
-                              const uint8_t *key, const uint8_t *cert, size_t cert_len);
-uint32_t gsp_cert_tag(const uint8_t *cert, size_t len);
 /* Takes the word. Index, or GSP_NONE (word freed). state: UP members get into the order. */
 uint32_t gsp_member_add(struct gossip *g, struct gsp_word *word, enum gossip_state state);
 void gsp_member_remove(struct gossip *g, uint32_t i);
@@ -180,6 +206,7 @@ void gsp_member_effect(struct gossip *g, uint32_t i, enum gossip_state was,
 unsigned gsp_pick(struct gossip *g, const struct vi_id *not_this, unsigned n, uint32_t *out);
 
 /* rumour.c */
+void gsp_rumours_init(struct gossip *g);
 void gsp_rumour(struct gossip *g, uint32_t i); /* begin to spread the member's present state */
 void gsp_unrumour(struct gossip *g, uint32_t i);
 bool gsp_put_about(struct gossip *g, struct gsp_out *o, uint32_t i); /* its state, as an item */
@@ -196,7 +223,13 @@ int gsp_self_word(struct gossip *g, uint64_t least, bool left);
 void gsp_items(struct gossip *g, const struct vi_id *via, struct gsp_cur *c, bool *full_of_via);
 void gsp_want(struct gossip *g, const struct vi_id *from, const uint8_t prefix[GSP_PREFIX]);
 
+/* aside.c */
+void gsp_outcome(struct gossip *g, bool answered); /* of a probe of our own; no: nor were helpers heard */
+bool gsp_aside_holds(const struct gossip *g, const struct gsp_doubt *d);
+void gsp_aside_tick(struct gossip *g);             /* nothing else might end it */
+
 /* probe.c */
+void gsp_dies(struct gossip *g, uint32_t i); /* a suspect: dead from now on */
 void gsp_probe_tick(struct gossip *g);
 void gsp_relay_tick(struct gossip *g);
 vi_time gsp_probe_deadline(const struct gossip *g);
@@ -213,11 +246,13 @@ void gsp_doubt_tick(struct gossip *g);
 vi_time gsp_doubt_deadline(const struct gossip *g);
 void gsp_lagged(struct gossip *g, vi_time lag);
 void gsp_health(struct gossip *g, int delta);
+void gsp_doubt_until(const struct gossip *g, struct gsp_doubt *d, vi_time until); /* only sooner */
 void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser);
 
 /* sync.c */
 void gsp_sync_tick(struct gossip *g);
 void gsp_join_tick(struct gossip *g);
+void gsp_retry_lost(struct gossip *g); /* all the dead, soon, one after the other */
 int gsp_seed_add(struct gossip *g, const struct vi_id *id, const struct gossip_addr *addr);
 void gsp_send_hash(struct gossip *g, uint32_t to);
 void gsp_ask_about(struct gossip *g, uint32_t i); /* two others: has it a newer word? */

@@ -28,46 +28,15 @@ bool gsp_is_up(const struct gsp_member *m)
     return m->state == GOSSIP_ALIVE || m->state == GOSSIP_SUSPECT;
 }
 
-uint32_t gsp_cert_tag(const uint8_t *cert, size_t len)
-{
-    struct vi_id h;
-
-    vi_id_hash(&h, "violin member certificate", cert, len, NULL, 0);
-    return (uint32_t)h.b[0] | (uint32_t)h.b[1] << 8 | (uint32_t)h.b[2] << 16 |
-           (uint32_t)h.b[3] << 24;
-}
-
-struct gsp_word *gsp_word_new(const struct gsp_statement *st, const uint8_t *sig,
-                              const uint8_t *key, const uint8_t *cert, size_t cert_len)
-{
-    struct gsp_word *w = malloc(sizeof *w + cert_len);
-
-    if (!w)
-        return NULL;
-    w->st = *st;
-    memcpy(w->sig, sig, GOSSIP_SIG);
-    memcpy(w->key, key, GOSSIP_KEY);
-    w->cert_len = (uint16_t)cert_len;
-    if (cert_len)
-        memcpy(w->cert, cert, cert_len);
-    return w;
-}
-
 /* ---- digest: toggled whenever (id, incarnation) of an up member comes or goes ----------------- */
 
 static void toggle(struct gossip *g, const struct gsp_member *m)
 {
-    struct vi_id h;
-    uint8_t inc[8];
-    uint32_t part;
+    const uint8_t *h = m->word->hash.b;
+    uint32_t part = (uint32_t)h[0] | (uint32_t)h[1] << 8 | (uint32_t)h[2] << 16 | (uint32_t)h[3] << 24;
 
-    for (int i = 0; i < 8; i++)
-        inc[i] = (uint8_t)(m->word->st.incarnation >> (8 * i));
-    vi_id_hash(&h, "violin member digest", gsp_id(m)->b, VI_ID_SIZE, inc, sizeof inc);
     for (int i = 0; i < VI_ID_SIZE; i++)
-        g->digest[i] ^= h.b[i];
-    part = (uint32_t)h.b[0] | (uint32_t)h.b[1] << 8 | (uint32_t)h.b[2] << 16 |
-           (uint32_t)h.b[3] << 24;
+        g->digest[i] ^= h[i];
     g->bucket[gsp_id(m)->b[0]] ^= part;
 }
 
@@ -106,7 +75,7 @@ static int more(uint32_t **a, uint32_t *cap, uint32_t want)
     uint32_t n = *cap ? *cap : 16, *p;
 
     while (n < want)
-        n *= 2;
+        n += n / 8 + 8;
     if (n == *cap)
         return 0;
     p = realloc(*a, n * sizeof **a);
@@ -237,7 +206,7 @@ int gsp_member_state(struct gossip *g, uint32_t i, enum gossip_state to, enum go
         return VI_ENOMEM;
     g->ndead -= was == GOSSIP_DEAD;
     m->state = (uint8_t)to;
-    m->since = g->now;
+    m->since = (uint32_t)(g->now / GSP_SINCE);
     g->ndead += to == GOSSIP_DEAD;
     if (before && !gsp_is_up(m)) {
         toggle(g, m);
@@ -261,7 +230,7 @@ void gsp_member_word(struct gossip *g, uint32_t i, struct gsp_word *word)
 
     if (gsp_is_up(m))
         toggle(g, m);
-    free(m->word);
+    gsp_word_free(m->word);
     m->word = word;
     if (gsp_is_up(m))
         toggle(g, m);
@@ -271,7 +240,7 @@ void gsp_member_word(struct gossip *g, uint32_t i, struct gsp_word *word)
 
 static int grow_table(struct gossip *g)
 {
-    uint32_t cap = g->cap ? 2 * g->cap : 16;
+    uint32_t cap = g->cap + g->cap / 8 + 16;
     struct gsp_member *m;
 
     if (cap > g->cfg.max_members)
@@ -323,7 +292,7 @@ static uint32_t take_place(struct gossip *g)
             return GSP_NONE;
     }
     if (i != GSP_NONE)
-        g->free_head = g->m[i].next;
+        g->free_head = g->m[i].order;
     else
         i = g->n++;
     return i;
@@ -331,7 +300,7 @@ static uint32_t take_place(struct gossip *g)
 
 static void give_place(struct gossip *g, uint32_t i)
 {
-    g->m[i] = (struct gsp_member){.next = g->free_head};
+    g->m[i] = (struct gsp_member){.order = g->free_head};
     g->free_head = i;
 }
 
@@ -345,18 +314,18 @@ uint32_t gsp_member_add(struct gossip *g, struct gsp_word *word, enum gossip_sta
         !more(&g->order, &g->order_cap, g->norder + 1))
         i = take_place(g);
     if (i == GSP_NONE) {
-        free(word);
+        gsp_word_free(word);
         return GSP_NONE;
     }
     m = &g->m[i];
     *m = (struct gsp_member){.word = word,
-                             .since = g->now,
+                             .since = (uint32_t)(g->now / GSP_SINCE),
                              .order = GSP_NONE,
-                             .state = (uint8_t)state,
-                             .tier = GSP_NO_TIER};
+                             .rumour = GSP_NONE,
+                             .state = (uint8_t)state};
     if (gsp_idmap_add(&g->map, i)) {
         g->count.no_memory++;
-        free(word);
+        gsp_word_free(word);
         give_place(g, i);
         return GSP_NONE;
     }
@@ -387,7 +356,7 @@ void gsp_member_remove(struct gossip *g, uint32_t i)
     gsp_idmap_remove(&g->map, i);
     g->ndead -= m->state == GOSSIP_DEAD;
     g->members--;
-    free(m->word);
+    gsp_word_free(m->word);
     give_place(g, i);
 }
 
@@ -395,18 +364,19 @@ void gsp_members_init(struct gossip *g)
 {
     gsp_idmap_init(&g->map, GSP_PREFIX, member_key, g);
     g->free_head = GSP_NONE;
-    for (int t = 0; t < GSP_TIERS; t++)
-        g->tier_head[t] = g->tier_tail[t] = GSP_NONE;
+    gsp_rumours_init(g);
 }
 
 void gsp_members_free(struct gossip *g)
 {
     for (uint32_t i = 0; i < g->n; i++) {
-        free(g->m[i].word);
+        gsp_word_free(g->m[i].word);
         free(g->m[i].doubt);
     }
     free(g->m);
     free(g->order);
     free(g->suspects);
+    free(g->rumour);
+    free(g->relay);
     gsp_idmap_free(&g->map);
 }

@@ -45,12 +45,13 @@ void gsp_lagged(struct gossip *g, vi_time lag)
     if (g->probe.on) {
         g->probe.direct_until += lag;
         g->probe.end += lag;
+        g->probe.again += g->probe.again == VI_NEVER ? 0 : lag;
     }
     for (uint32_t k = 0; k < g->nsuspects; k++) {
         g->m[g->suspects[k]].doubt->until += lag;
         g->m[g->suspects[k]].doubt->ask += lag;
     }
-    for (unsigned k = 0; k < GSP_RELAYS_MAX; k++) {
+    for (unsigned k = 0; k < g->relay_cap; k++) {
         g->relay[k].nack_at += lag;
         g->relay[k].until += lag;
     }
@@ -61,6 +62,15 @@ void gsp_lagged(struct gossip *g, vi_time lag)
 }
 
 /* ---- suspicions ------------------------------------------------------------------------------- */
+
+/* Sooner than now is now: a deadline in the past would look as if we had stood still since then. */
+void gsp_doubt_until(const struct gossip *g, struct gsp_doubt *d, vi_time until)
+{
+    if (until < g->now)
+        until = g->now;
+    if (until < d->until)
+        d->until = until;
+}
 
 void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser)
 {
@@ -78,11 +88,10 @@ void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser)
         gsp_rumour(g, i); /* an independent one is news (Lifeguard §IV-B) */
     }
     until = d->start + gsp_suspicion_time(&s, g->norder + 1, d->n - 1);
-    if (until < d->until)
-        d->until = until;
+    gsp_doubt_until(g, d, until);
 }
 
-static void dies(struct gossip *g, uint32_t i)
+void gsp_dies(struct gossip *g, uint32_t i)
 {
     struct gossip_why why = g->m[i].doubt->why;
 
@@ -108,7 +117,7 @@ static void ask(struct gossip *g, uint32_t i)
 {
     struct gsp_doubt *d = g->m[i].doubt;
 
-    if (d->ask > g->now)
+    if (d->ask > g->now || g->cfg.plain)
         return;
     d->ask = g->now + gsp_ask_gap(g);
     gsp_ask_about(g, i);
@@ -134,13 +143,13 @@ void gsp_doubt_tick(struct gossip *g)
             ask(g, i);
             continue;
         }
-        if (held) {
+        if (held || gsp_aside_holds(g, d)) {
             d->until = g->now + g->cfg.timeout_max;
-        } else if (spoke(g, &g->m[i])) {
+        } else if (!g->cfg.plain && spoke(g, &g->m[i])) {
             d->until = g->now + g->cfg.probe_interval;
             gsp_tell(g, i);
         } else {
-            dies(g, i);
+            gsp_dies(g, i);
         }
     }
 }
@@ -154,7 +163,7 @@ vi_time gsp_doubt_deadline(const struct gossip *g)
 
         if (d->until < t)
             t = d->until;
-        if (d->ask < t)
+        if (d->ask < t && !g->cfg.plain)
             t = d->ask;
     }
     return t;
@@ -216,6 +225,28 @@ static void begin(struct gossip *g)
     ping(g, i, p->seq);
 }
 
+static void ask_helper(struct gossip *g, uint32_t helper)
+{
+    struct gsp_probe *p = &g->probe;
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    gsp_begin(g, &o, buf, GSP_PING_REQ);
+    gsp_put_u32(&o, p->seq);
+    gsp_put(&o, p->target.b, VI_ID_SIZE);
+    gsp_piggyback(g, &o, helper);
+    g->count.indirect++;
+    gsp_send(g, gsp_id(&g->m[helper]), &g->m[helper].word->st.addr, &o);
+}
+
+static void ping_again(struct gossip *g)
+{
+    uint32_t i = gsp_find(g, &g->probe.target);
+
+    if (i != GSP_NONE && gsp_is_up(&g->m[i]) && !g->cfg.plain)
+        ping(g, i, g->probe.seq);
+}
+
 static void ask_others(struct gossip *g)
 {
     struct gsp_probe *p = &g->probe;
@@ -223,18 +254,27 @@ static void ask_others(struct gossip *g)
     unsigned n = g->cfg.indirect < GSP_HELPERS ? g->cfg.indirect : GSP_HELPERS;
 
     p->asked = true;
+    p->again = p->direct_until + (p->end - p->direct_until) / 2;
+    ping_again(g);
     n = gsp_pick(g, &p->target, n, helper);
     for (unsigned k = 0; k < n; k++) {
-        uint8_t buf[GOSSIP_DATAGRAM_MAX];
-        struct gsp_out o;
-
-        gsp_begin(g, &o, buf, GSP_PING_REQ);
-        gsp_put_u32(&o, p->seq);
-        gsp_put(&o, p->target.b, VI_ID_SIZE);
-        gsp_piggyback(g, &o, helper[k]);
         p->helpers[p->nhelpers++] = *gsp_id(&g->m[helper[k]]);
-        g->count.indirect++;
-        gsp_send(g, gsp_id(&g->m[helper[k]]), &g->m[helper[k]].word->st.addr, &o);
+        ask_helper(g, helper[k]);
+    }
+}
+
+/* Once more, all of them: where datagrams are lost, one question each makes too many suspects. */
+static void ask_again(struct gossip *g)
+{
+    struct gsp_probe *p = &g->probe;
+
+    p->again = VI_NEVER;
+    ping_again(g);
+    for (unsigned k = 0; k < p->nhelpers && !g->cfg.plain; k++) {
+        uint32_t i = gsp_find(g, &p->helpers[k]);
+
+        if (i != GSP_NONE && !p->nacked[k])
+            ask_helper(g, i);
     }
 }
 
@@ -249,9 +289,11 @@ static void verdict(struct gossip *g)
     g->count.probes_failed++;
     if (i == GSP_NONE || !gsp_is_up(&g->m[i]))
         return;
+    if (g->now >= g->hold_until && p->nhelpers && 2 * p->nacks < p->nhelpers)
+        gsp_outcome(g, false);
     /* Lifeguard §IV-A: helpers that don't even say no make ourselves the likelier culprit */
     gsp_health(g, p->nhelpers ? (int)(p->nhelpers - p->nacks) : 1);
-    if (gsp_held(g) || g->m[i].heard > p->sent)
+    if (gsp_held(g) || (g->m[i].heard > p->sent && !g->cfg.plain))
         return;
     if (g->m[i].state == GOSSIP_ALIVE)
         gsp_suspect(g, i, &g->cfg.id, 1, &why);
@@ -265,6 +307,8 @@ void gsp_probe_tick(struct gossip *g)
 
     if (p->on && !p->asked && g->now >= p->direct_until)
         ask_others(g);
+    if (p->on && p->asked && g->now >= p->again)
+        ask_again(g);
     if (p->on && g->now >= p->end)
         verdict(g);
     if (!p->on && g->norder && g->now >= g->next_probe_at)
@@ -276,7 +320,7 @@ vi_time gsp_probe_deadline(const struct gossip *g)
     const struct gsp_probe *p = &g->probe;
 
     if (p->on)
-        return p->asked ? p->end : p->direct_until;
+        return !p->asked ? p->direct_until : p->again < p->end ? p->again : p->end;
     return g->norder ? g->next_probe_at : VI_NEVER;
 }
 
@@ -299,22 +343,41 @@ void gsp_on_ping(struct gossip *g, const struct vi_id *from, uint32_t seq)
     answer(g, from, GSP_ACK, seq);
 }
 
+static struct gsp_relay *free_relay(struct gossip *g)
+{
+    unsigned k, cap = g->relay_cap + 8;
+    struct gsp_relay *r;
+
+    for (k = 0; k < g->relay_cap; k++)
+        if (!g->relay[k].on)
+            return &g->relay[k];
+    if (cap > GSP_RELAYS_MAX)
+        return NULL;
+    r = realloc(g->relay, cap * sizeof *r);
+    if (!r)
+        return NULL;
+    g->relay = r;
+    memset(r + g->relay_cap, 0, (cap - g->relay_cap) * sizeof *r);
+    g->relay_cap = cap;
+    return &r[k];
+}
+
 void gsp_on_ping_req(struct gossip *g, const struct vi_id *from, uint32_t seq,
                      const struct vi_id *target)
 {
     uint32_t i = gsp_find(g, target);
-    struct gsp_relay *r = NULL;
+    struct gsp_relay *r;
     vi_time wait;
 
     if (i == GSP_SELF) {
         answer(g, from, GSP_ACK, seq);
         return;
     }
-    if (i == GSP_NONE || !gsp_is_up(&g->m[i]))
+    if (i == GSP_NONE || !gsp_is_up(&g->m[i])) { /* silence would make the asker doubt itself */
+        answer(g, from, GSP_NACK, seq);
         return;
-    for (unsigned k = 0; k < GSP_RELAYS_MAX && !r; k++)
-        if (!g->relay[k].on)
-            r = &g->relay[k];
+    }
+    r = free_relay(g);
     if (!r) {
         g->count.relays_full++;
         return;
@@ -336,7 +399,7 @@ static void relay_end(struct gossip *g, struct gsp_relay *r)
 
 void gsp_relay_tick(struct gossip *g)
 {
-    for (unsigned k = 0; k < GSP_RELAYS_MAX && g->nrelays; k++) {
+    for (unsigned k = 0; k < g->relay_cap && g->nrelays; k++) {
         struct gsp_relay *r = &g->relay[k];
 
         if (!r->on)
@@ -354,7 +417,7 @@ vi_time gsp_relay_deadline(const struct gossip *g)
 {
     vi_time t = VI_NEVER;
 
-    for (unsigned k = 0; k < GSP_RELAYS_MAX && g->nrelays; k++) {
+    for (unsigned k = 0; k < g->relay_cap && g->nrelays; k++) {
         const struct gsp_relay *r = &g->relay[k];
         vi_time at = r->nacked ? r->until : r->nack_at;
 
@@ -385,9 +448,10 @@ void gsp_on_ack(struct gossip *g, const struct vi_id *from, uint32_t seq)
             gsp_rtt_add(&g->rtts, g->now - p->sent);
         gsp_health(g, -1);
         p->on = false;
+        gsp_outcome(g, true);
         return;
     }
-    for (unsigned k = 0; k < GSP_RELAYS_MAX && g->nrelays; k++) {
+    for (unsigned k = 0; k < g->relay_cap && g->nrelays; k++) {
         struct gsp_relay *r = &g->relay[k];
 
         if (r->on && r->seq == seq && vi_id_equal(&r->target, from)) {

@@ -35,7 +35,7 @@ static void show(const struct gossip *g, uint32_t i, struct gossip_member *out)
                                   .incarnation = w->st.incarnation, .addr = w->st.addr,
                                   .meta_len = w->st.meta_len, .key = w->key, .cert = w->cert,
                                   .cert_len = w->cert_len, .self = i == GSP_SELF,
-                                  .since = m->since, .heard = m->heard};
+                                  .since = (vi_time)m->since * GSP_SINCE, .heard = m->heard};
     memcpy(out->name, w->st.name, w->st.name_len);
     memcpy(out->meta, w->st.meta, w->st.meta_len);
     if (m->doubt)
@@ -129,9 +129,10 @@ void gossip_gauges(const struct gossip *g, struct gossip_gauges *out)
                                   .relays = g->nrelays, .seeds = g->nseeds,
                                   .records = g->store.records, .summaries = g->store.summaries,
                                   .effects = (uint32_t)g->fx_len,
-                                  .probe_timeout = gsp_probe_timeout(g),
+                                  .probe_timeout = gsp_probe_timeout(g), .aside = g->aside,
                                   .guarded = g->now < g->hold_until ||
                                              (g->norder >= 3 &&
                                               g->now - g->last_rx > g->cfg.silence &&
                                               g->now - g->last_rx < g->cfg.silence_most)};
+    memcpy(out->digest.b, g->digest, sizeof out->digest.b);
 }

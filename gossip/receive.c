@@ -9,6 +9,16 @@
 #include <string.h>
 
 #define PULL_GAP VI_SEC
+#define REPEAT_GAP (200 * VI_MSEC)
+#define STORM    64 /* rumours under way: very many are joining, and lists are the quicker way */
+
+static bool asked_for(const struct gossip *g, const uint8_t prefix[GSP_PREFIX])
+{
+    for (unsigned k = 0; k < GSP_PULLS; k++)
+        if (g->pulled[k].at && !memcmp(g->pulled[k].prefix, prefix, GSP_PREFIX))
+            return g->now - g->pulled[k].at < 2 * PULL_GAP;
+    return false;
+}
 
 void gsp_want(struct gossip *g, const struct vi_id *from, const uint8_t prefix[GSP_PREFIX])
 {
@@ -79,11 +89,14 @@ static void word_of_stranger(struct gossip *g, const struct vi_id *via,
             gsp_want(g, via, it->st.id.b);
         return;
     }
-    if (it->st.left || !admitted(g, it) || !authentic(g, it, it->key))
+    if (it->st.left ||
+        !(gsp_word_shared(g, it) || (admitted(g, it) && authentic(g, it, it->key))))
         return;
-    w = gsp_word_new(&it->st, it->sig, it->key, it->cert, it->cert_len);
+    w = gsp_word_new(g, &it->st, it->sig, it->key, it->cert, it->cert_len);
     i = w ? gsp_member_add(g, w, GOSSIP_ALIVE) : GSP_NONE;
-    if (i != GSP_NONE)
+    /* news is what it says itself, or what we asked for because of a rumour; the rest is a list's */
+    if (i != GSP_NONE && (vi_id_equal(via, &it->st.id) ||
+                          (g->rumours < STORM && asked_for(g, it->st.id.b))))
         gsp_rumour(g, i);
 }
 
@@ -97,7 +110,7 @@ static void take_cert(struct gossip *g, uint32_t i, const struct gsp_read_item *
     if (it->kind != GSP_FULL || it->st.cert_tag != old->st.cert_tag ||
         gsp_cert_tag(old->cert, old->cert_len) == old->st.cert_tag || !admitted(g, it))
         return;
-    w = gsp_word_new(&old->st, old->sig, old->key, it->cert, it->cert_len);
+    w = gsp_word_new(g, &old->st, old->sig, old->key, it->cert, it->cert_len);
     if (!w)
         return;
     gsp_member_word(g, i, w);
@@ -125,8 +138,8 @@ static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
 
     if (gsp_fx_reserve(g, 2))
         return;
-    w = full ? gsp_word_new(&it->st, it->sig, old->key, it->cert, it->cert_len)
-             : gsp_word_new(&it->st, it->sig, old->key, old->cert, old->cert_len);
+    w = full ? gsp_word_new(g, &it->st, it->sig, old->key, it->cert, it->cert_len)
+             : gsp_word_new(g, &it->st, it->sig, old->key, old->cert, old->cert_len);
     if (!w) {
         g->count.no_memory++;
         return;
@@ -138,7 +151,10 @@ static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
         gsp_member_state(g, i, GOSSIP_ALIVE, GOSSIP_REFUTED, &self);
     else if (!it->st.left && was != GOSSIP_ALIVE)
         gsp_member_state(g, i, GOSSIP_ALIVE, GOSSIP_UP, &self);
-    g->count.refuted += was == GOSSIP_SUSPECT && !it->st.left;
+    if (was == GOSSIP_SUSPECT && !it->st.left) {
+        g->count.refuted++;
+        g->refuted_at = g->now;
+    }
     if (changed && was == GOSSIP_ALIVE && !it->st.left)
         gsp_member_effect(g, i, was, GOSSIP_CHANGED, &self);
     gsp_rumour(g, i);
@@ -199,14 +215,41 @@ static void word(struct gossip *g, const struct vi_id *via, const struct gsp_rea
 
 /* ---- accusations ------------------------------------------------------------------------------ */
 
+/* An incarnation of ours that is over: the word that came after it didn't reach that one. */
+static void accused_before(struct gossip *g, const struct vi_id *via, bool death)
+{
+    uint32_t i = gsp_find(g, via);
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    if (i == GSP_NONE || g->now - g->repeated_at < REPEAT_GAP)
+        return;
+    g->repeated_at = g->now;
+    gsp_begin(g, &o, buf, GSP_GOSSIP);
+    gsp_put_about(g, &o, GSP_SELF);
+    gsp_send(g, via, NULL, &o);
+    if (death && g->m[GSP_SELF].rumour == GSP_NONE)
+        gsp_rumour(g, GSP_SELF);
+}
+
 static void accused_self(struct gossip *g, const struct vi_id *via, const struct gsp_accusation *a)
 {
+    uint64_t own = g->m[GSP_SELF].word->st.incarnation;
     uint8_t buf[GOSSIP_DATAGRAM_MAX];
     struct gsp_out o;
 
     /* an incarnation of ours that we never signed is a lie; one that we did will be shown to us */
-    if (g->left || a->incarnation != g->m[GSP_SELF].word->st.incarnation)
+    if (g->left || a->incarnation > own)
         return;
+    if (g->aside) { /* the accusation may well be right */
+        g->owed = true;
+        g->count.self_accused += a->incarnation == own;
+        return;
+    }
+    if (a->incarnation < own) {
+        accused_before(g, via, a->death);
+        return;
+    }
     g->count.self_accused++;
     gsp_health(g, 1);
     if (gsp_self_word(g, 0, false))
@@ -216,16 +259,14 @@ static void accused_self(struct gossip *g, const struct vi_id *via, const struct
     gsp_send(g, via, NULL, &o);
 }
 
-static bool credible(const struct gossip *g, const struct gsp_accusation *a, unsigned k)
+static bool credible(const struct gossip *g, uint32_t accused, uint32_t accuser)
 {
-    uint32_t i = gsp_find(g, &a->accusers[k]);
-
-    return i != GSP_NONE && gsp_is_up(&g->m[i]) && !vi_id_equal(&a->accusers[k], &a->id);
+    return accuser != GSP_NONE && accuser != accused && gsp_is_up(&g->m[accuser]);
 }
 
 static void accused(struct gossip *g, const struct vi_id *via, const struct gsp_accusation *a)
 {
-    uint32_t i = gsp_find(g, &a->id);
+    uint32_t i = gsp_find_prefix(g, a->id);
     struct vi_id accusers[GSP_ACCUSERS];
     struct gossip_why why = {.reason = GOSSIP_WHY_RUMOUR, .via = *via, .at = g->now};
     struct gsp_member *m;
@@ -237,15 +278,18 @@ static void accused(struct gossip *g, const struct vi_id *via, const struct gsp_
     }
     if (i == GSP_NONE || a->incarnation > g->m[i].word->st.incarnation) {
         if (!a->death || i != GSP_NONE)
-            gsp_want(g, via, a->id.b);
+            gsp_want(g, via, a->id);
         return;
     }
     m = &g->m[i];
     if (a->incarnation < m->word->st.incarnation || !gsp_is_up(m))
         return;
-    for (unsigned k = 0; k < a->n; k++)
-        if (credible(g, a, k))
-            accusers[n++] = a->accusers[k];
+    for (unsigned k = 0; k < a->n; k++) {
+        uint32_t by = gsp_find_prefix(g, a->accusers[k]);
+
+        if (credible(g, i, by))
+            accusers[n++] = *gsp_id(&g->m[by]);
+    }
     if (!n)
         return;
     why.accuser = accusers[0];
@@ -253,13 +297,14 @@ static void accused(struct gossip *g, const struct vi_id *via, const struct gsp_
         return;
     for (unsigned k = 0; k < n; k++)
         gsp_confirm(g, i, &accusers[k]);
-    if (a->death) {
+    if (a->death && g->cfg.plain) {
+        gsp_dies(g, i);
+    } else if (a->death) {
         const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations,
                                         g->cfg.probe_interval};
         vi_time least = m->doubt->start + gsp_suspicion_min(&s, g->norder + 1);
 
-        if (m->doubt->until > least)
-            m->doubt->until = least;
+        gsp_doubt_until(g, m->doubt, least);
     }
 }
 

@@ -7,52 +7,111 @@
 
 static unsigned tiers(const struct gossip *g)
 {
-    unsigned l = gsp_log10_milli(g->norder + 2), t = g->cfg.retransmit * ((l + 999) / 1000);
+    unsigned l = gsp_log10_milli(g->norder + 2), t = (g->cfg.retransmit * l + 999) / 1000;
 
     return t > GSP_TIERS ? GSP_TIERS : t;
 }
 
-static void link_last(struct gossip *g, uint32_t i, unsigned tier)
+void gsp_rumours_init(struct gossip *g)
 {
-    struct gsp_member *m = &g->m[i];
+    g->rumour_free = GSP_NONE;
+    for (int t = 0; t < GSP_TIERS; t++)
+        g->tier_head[t] = g->tier_tail[t] = GSP_NONE;
+}
 
-    m->tier = (uint8_t)tier;
-    m->next = GSP_NONE;
-    m->prev = g->tier_tail[tier];
-    if (m->prev != GSP_NONE)
-        g->m[m->prev].next = i;
+static void link_last(struct gossip *g, uint32_t k, unsigned tier)
+{
+    struct gsp_rumour *r = &g->rumour[k];
+
+    r->tier = (uint8_t)tier;
+    r->next = GSP_NONE;
+    r->prev = g->tier_tail[tier];
+    if (r->prev != GSP_NONE)
+        g->rumour[r->prev].next = k;
     else
-        g->tier_head[tier] = i;
-    g->tier_tail[tier] = i;
+        g->tier_head[tier] = k;
+    g->tier_tail[tier] = k;
+}
+
+static void unlink_rumour(struct gossip *g, uint32_t k)
+{
+    struct gsp_rumour *r = &g->rumour[k];
+
+    if (r->prev != GSP_NONE)
+        g->rumour[r->prev].next = r->next;
+    else
+        g->tier_head[r->tier] = r->next;
+    if (r->next != GSP_NONE)
+        g->rumour[r->next].prev = r->prev;
+    else
+        g->tier_tail[r->tier] = r->prev;
+}
+
+/* At most one a member. A rumour that finds no memory isn't told; the sync will. */
+static uint32_t take_rumour(struct gossip *g, uint32_t i)
+{
+    uint32_t k = g->rumour_free;
+
+    if (k == GSP_NONE) {
+        uint32_t cap = g->rumour_cap + g->rumour_cap / 2 + 8;
+        struct gsp_rumour *r = realloc(g->rumour, cap * sizeof *r);
+
+        if (!r) {
+            g->count.no_memory++;
+            return GSP_NONE;
+        }
+        g->rumour = r;
+        for (k = cap; k > g->rumour_cap; k--) {
+            r[k - 1].next = g->rumour_free;
+            g->rumour_free = k - 1;
+        }
+        g->rumour_cap = cap;
+        k = g->rumour_free;
+    }
+    g->rumour_free = g->rumour[k].next;
+    g->rumour[k].member = i;
+    g->m[i].rumour = k;
     g->rumours++;
+    return k;
 }
 
 void gsp_unrumour(struct gossip *g, uint32_t i)
 {
-    struct gsp_member *m = &g->m[i];
+    uint32_t k = g->m[i].rumour;
 
-    if (m->tier == GSP_NO_TIER)
+    if (k == GSP_NONE)
         return;
-    if (m->prev != GSP_NONE)
-        g->m[m->prev].next = m->next;
-    else
-        g->tier_head[m->tier] = m->next;
-    if (m->next != GSP_NONE)
-        g->m[m->next].prev = m->prev;
-    else
-        g->tier_tail[m->tier] = m->prev;
-    m->tier = GSP_NO_TIER;
-    g->rumours--;
+    unlink_rumour(g, k);
+    g->rumour[k].next = g->rumour_free;
+    g->rumour_free = k;
+    g->m[i].rumour = GSP_NONE;
+    if (--g->rumours || g->rumour_cap <= 64)
+        return;
+    free(g->rumour); /* what a storm needed isn't kept */
+    g->rumour = NULL;
+    g->rumour_cap = 0;
+    g->rumour_free = GSP_NONE;
 }
 
 void gsp_rumour(struct gossip *g, uint32_t i)
 {
-    gsp_unrumour(g, i);
-    if (!g->norder)
-        return; /* nobody to tell: a lone peer keeps nothing */
+    uint32_t k = g->m[i].rumour;
+
+    if (k != GSP_NONE)
+        unlink_rumour(g, k);
+    if (!g->norder) { /* nobody to tell: a lone peer keeps nothing */
+        if (k != GSP_NONE) {
+            link_last(g, k, 0);
+            gsp_unrumour(g, i);
+        }
+        return;
+    }
     if (!g->rumours && g->next_gossip < g->now)
         g->next_gossip = g->now + (vi_time)(vi_rng_unit(g->rng) * (double)g->cfg.gossip_interval);
-    link_last(g, i, 0);
+    if (k == GSP_NONE)
+        k = take_rumour(g, i);
+    if (k != GSP_NONE)
+        link_last(g, k, 0);
 }
 
 /* ---- items ----------------------------------------------------------------------------------- */
@@ -60,13 +119,15 @@ void gsp_rumour(struct gossip *g, uint32_t i)
 bool gsp_put_about(struct gossip *g, struct gsp_out *o, uint32_t i)
 {
     const struct gsp_member *m = &g->m[i];
-    struct gsp_accusation a = {.id = *gsp_id(m), .incarnation = m->word->st.incarnation};
+    struct gsp_accusation a = {.incarnation = m->word->st.incarnation};
 
     if ((m->state != GOSSIP_SUSPECT && m->state != GOSSIP_DEAD) || !m->doubt)
         return gsp_put_word(o, &m->word->st, m->word->sig);
     a.death = m->state == GOSSIP_DEAD;
     a.n = m->doubt->n;
-    memcpy(a.accusers, m->doubt->accusers, a.n * sizeof a.accusers[0]);
+    memcpy(a.id, gsp_id(m)->b, GSP_PREFIX);
+    for (unsigned k = 0; k < a.n; k++)
+        memcpy(a.accusers[k], m->doubt->accusers[k].b, GSP_PREFIX);
     return gsp_put_accusation(o, &a);
 }
 
@@ -86,6 +147,19 @@ void gsp_begin(struct gossip *g, struct gsp_out *o, uint8_t buf[GOSSIP_DATAGRAM_
     gsp_put_u8(o, (uint8_t)type);
 }
 
+/* Told once more: it moves behind those told less often, or is no news any more. */
+static void told(struct gossip *g, uint32_t k, unsigned most)
+{
+    unsigned sent = g->rumour[k].tier + 1U;
+
+    if (sent >= most) {
+        gsp_unrumour(g, g->rumour[k].member);
+        return;
+    }
+    unlink_rumour(g, k);
+    link_last(g, k, sent);
+}
+
 void gsp_piggyback(struct gossip *g, struct gsp_out *o, uint32_t to)
 {
     unsigned most = tiers(g), n = 0, misfits = 0;
@@ -95,23 +169,19 @@ void gsp_piggyback(struct gossip *g, struct gsp_out *o, uint32_t to)
     if (to != GSP_NONE && g->cfg.buddy && g->m[to].state == GOSSIP_SUSPECT)
         gsp_put_about(g, o, to);
     for (unsigned t = 0; t < GSP_TIERS && misfits < 4; t++) {
-        for (uint32_t i = g->tier_head[t], next; i != GSP_NONE && misfits < 4; i = next) {
-            next = g->m[i].next;
+        for (uint32_t k = g->tier_head[t]; k != GSP_NONE && misfits < 4; k = g->rumour[k].next) {
+            uint32_t i = g->rumour[k].member;
+
             if (i == to && (g->m[i].state != GOSSIP_SUSPECT || g->cfg.buddy))
                 continue;
             if (gsp_put_about(g, o, i))
-                chosen[n++] = i;
+                chosen[n++] = k;
             else
                 misfits++;
         }
     }
-    for (unsigned k = 0; k < n; k++) {
-        unsigned sent = g->m[chosen[k]].tier + 1U;
-
-        gsp_unrumour(g, chosen[k]);
-        if (sent < most)
-            link_last(g, chosen[k], sent);
-    }
+    for (unsigned c = 0; c < n; c++)
+        told(g, chosen[c], most);
 }
 
 void gsp_gossip_tick(struct gossip *g)
@@ -177,7 +247,7 @@ int gsp_self_word(struct gossip *g, uint64_t least, bool left)
     gsp_put(&o, label, sizeof label);
     gsp_put_statement(&o, &st);
     g->cfg.sign(g->cfg.arg, buf, o.len, sig);
-    w = gsp_word_new(&st, sig, g->cfg.key, g->cfg.cert, g->cfg.cert_len);
+    w = gsp_word_new(g, &st, sig, g->cfg.key, g->cfg.cert, g->cfg.cert_len);
     if (!w) {
         g->count.no_memory++;
         return VI_ENOMEM;

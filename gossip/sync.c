@@ -6,16 +6,27 @@
 #include <string.h>
 
 #define LIST_MAX      70 /* entries of a datagram */
-#define LISTS_MAX     8  /* datagrams of lists, and … */
+#define LISTS_MAX     12 /* datagrams of lists, and … */
 #define FULLS_MAX     24 /* … of words, in answer to one datagram */
 #define SMALL         60 /* so few members are listed at once */
 #define PULL_MAX      140
-#define SOON          VI_SEC /* the next sync, when much was different */
+#define SOON          (3 * VI_SEC)   /* the next sync, when tables were different, … */
+#define VERY_SOON     (VI_SEC / 2)   /* … very different: */
+#define VERY          16             /* buckets, members of a list */
 #define JOIN_GAP      (500 * VI_MSEC)
 
 static uint16_t part_of(const struct gsp_member *m)
 {
     return (uint16_t)(gsp_id(m)->b[0] << 8 | gsp_id(m)->b[1]);
+}
+
+/* ± 10 %, so that those who found the same together don't stay together. */
+static void sooner(struct gossip *g, vi_time gap)
+{
+    vi_time at = g->now + (vi_time)((double)gap * (0.9 + 0.2 * vi_rng_unit(g->rng)));
+
+    if (at < g->next_sync)
+        g->next_sync = at;
 }
 
 static void send_to(struct gossip *g, uint32_t to, struct gsp_out *o)
@@ -100,52 +111,62 @@ void gsp_send_hash(struct gossip *g, uint32_t to)
     send_to(g, to, &o);
 }
 
+void gsp_retry_lost(struct gossip *g)
+{
+    g->retries = 2 * g->ndead; /* chosen by chance, so most of them once */
+    if (g->retries)
+        sooner(g, VERY_SOON);
+}
+
 /* One of the dead, or of the seeds that aren't members, by chance. */
-static void try_the_lost(struct gossip *g)
+static bool try_the_lost(struct gossip *g)
 {
     uint32_t strangers = 0, pick;
 
     for (unsigned k = 0; k < g->nseeds; k++)
         strangers += gsp_find(g, &g->seed[k].id) == GSP_NONE;
     if (!strangers && !g->ndead)
-        return;
+        return false;
     pick = vi_rng_below(g->rng, strangers + g->ndead);
     for (unsigned k = 0; k < g->nseeds; k++)
         if (gsp_find(g, &g->seed[k].id) == GSP_NONE && pick-- == 0) {
             send_join(g, &g->seed[k].id, &g->seed[k].addr);
-            return;
+            return true;
         }
     for (uint32_t i = 1; i < g->n; i++)
         if (g->m[i].word && g->m[i].state == GOSSIP_DEAD && pick-- == 0) {
             gsp_send_hash(g, i);
-            return;
+            return true;
         }
+    return false;
 }
 
 static void forget_left(struct gossip *g)
 {
     for (uint32_t i = 1; i < g->n; i++)
         if (g->m[i].word && g->m[i].state == GOSSIP_LEFT &&
-            g->now - g->m[i].since > g->cfg.dead_keep)
+            g->now - (vi_time)g->m[i].since * GSP_SINCE > g->cfg.dead_keep)
             gsp_member_remove(g, i);
 }
 
 void gsp_sync_tick(struct gossip *g)
 {
+    uint32_t to;
+
     /* ± 10 %, so that those who started together don't stay together */
     g->next_sync = g->now + (vi_time)((double)g->cfg.sync_interval * (0.9 + 0.2 * vi_rng_unit(g->rng)));
     forget_left(g);
     if (!g->norder && !g->ndead)
         return; /* seeds are tried by gsp_join_tick() */
-    if (++g->syncs % 4 == 0 || !g->norder) {
-        try_the_lost(g);
-    } else {
-        uint32_t to;
-
-        if (gsp_pick(g, NULL, 1, &to) == 1) {
-            g->count.syncs++;
-            gsp_send_hash(g, to);
-        }
+    if ((++g->syncs % 4 == 0 || !g->norder || g->retries) && try_the_lost(g)) {
+        if (g->retries && --g->retries)
+            sooner(g, VERY_SOON);
+        return;
+    }
+    g->retries = 0;
+    if (gsp_pick(g, NULL, 1, &to) == 1) {
+        g->count.syncs++;
+        gsp_send_hash(g, to);
     }
 }
 
@@ -225,6 +246,7 @@ void gsp_on_hash(struct gossip *g, uint32_t from, struct gsp_cur *c)
     if (!digest || (n == g->norder + 1 && !memcmp(digest, g->digest, sizeof g->digest)))
         return;
     g->count.syncs_different++;
+    sooner(g, n > g->norder + VERY ? VERY_SOON : SOON);
     if (g->norder < SMALL && n < SMALL)
         send_list(g, from, 0, UINT16_MAX, LISTS_MAX);
     else
@@ -242,8 +264,7 @@ void gsp_on_buckets(struct gossip *g, uint32_t from, struct gsp_cur *c)
     }
     if (c->bad)
         return;
-    if (n >= 8 && g->next_sync > g->now + SOON)
-        g->next_sync = g->now + SOON;
+    sooner(g, n >= VERY ? VERY_SOON : SOON);
     /* runs of differing buckets together, from a random place on, so that partners share the work */
     for (unsigned k = 0; k < GSP_BUCKETS_N && sent < LISTS_MAX; k++) {
         unsigned b = (first + k) % GSP_BUCKETS_N, e = b;
@@ -367,8 +388,8 @@ void gsp_on_list(struct gossip *g, uint32_t from, struct gsp_cur *c)
     }
     flush(&p);
     send_pull(g, from, &want);
-    if (want.n >= LIST_MAX / 2 && g->next_sync > g->now + SOON)
-        g->next_sync = g->now + SOON;
+    if (want.n)
+        sooner(g, want.n >= VERY ? VERY_SOON : SOON);
 }
 
 void gsp_on_pull(struct gossip *g, const struct vi_id *from, struct gsp_cur *c)

@@ -13,6 +13,10 @@ struct peers_config {
     struct world_net net;
     bool crypto; /* real Ed25519, else a keyed hash that any node can check */
     void (*tune)(struct gossip_config *c); /* may be NULL */
+    /* Hears of every change of a member (about) at a node; may be NULL. */
+    void (*notice)(void *arg, unsigned at, unsigned about, const struct gossip_effect *fx);
+    void *arg;
+    bool always_pool; /* share words also when there are few */
 };
 
 /* Makes the world, its nodes down. Everyone's seed is node 0, and node 0's is node 1. */
@@ -26,6 +30,20 @@ unsigned peers_index(const struct peers *p, const struct vi_id *id); /* n: nobod
 int peers_event(struct peers *p, unsigned n, const struct gossip_event *ev);
 /* Restarts lose the disk: the incarnation starts at 0 again. */
 void peers_lose_disk(struct peers *p, unsigned n);
+
+/* Do all running nodes have the same table, of exactly the running ones, nobody suspect? By digests:
+ * quick, also for very many. */
+bool peers_same(struct peers *p);
+
+/* What a node sent, with PEERS_OVERHEAD bytes a datagram: UDP, IPv4, and the mesh's header and tag. */
+#define PEERS_OVERHEAD (28 + 32)
+struct peers_traffic {
+    uint64_t membership, store; /* bytes since the start, or since it was set to zero */
+    uint64_t most, in_second;   /* of membership, in the worst second */
+    uint64_t by_type[16];       /* of membership */
+    vi_time second;
+};
+struct peers_traffic *peers_traffic(struct peers *p, unsigned n);
 
 /* Does a believe b to be alive (not even suspect)? */
 bool peers_knows(struct peers *p, unsigned a, unsigned b);

@@ -67,9 +67,16 @@ void world_resume(struct world *w, unsigned n); /* its timers run before what wa
 /* io only: the node ticks, but nothing comes in and what it sends is lost. */
 void world_mute(struct world *w, unsigned n, bool mute);
 
+/* I/O only, the other way: the node ticks, but what it sends waits, and what comes to it (at most 4096
+ * each), until it is unblocked: a process whose socket calls hang (Lifeguard, §V). */
+void world_block(struct world *w, unsigned n, bool block);
+/* Chances that a datagram to the node, or from it, is lost, beside the network's own. */
+void world_node_loss(struct world *w, unsigned n, double in, double out);
+
 /* From `from` to `to` nothing passes. One direction. */
 void world_cut(struct world *w, unsigned from, unsigned to, bool cut);
-/* Nodes with a bit set in side[] (bool per node) and the others don't hear each other. */
+/* Nodes with a bit set in side[] (bool per node) and the others don't hear each other, beside what
+ * earlier partitions parted. */
 void world_partition(struct world *w, const bool *side);
 void world_heal(struct world *w); /* undoes all cuts */
 /* The node's clock runs by that factor (0.9 … 1.1, say). Set it while the node is down. */
@@ -82,6 +89,8 @@ bool world_step(struct world *w, vi_time until);
 void world_run(struct world *w, vi_time until); /* up to and including; then now = until */
 
 uint64_t world_hash(const struct world *w);   /* of all that was handled so far */
+/* Memory that the world itself holds: nodes, what is under way. */
+size_t world_bytes(const struct world *w);
 uint64_t world_events(const struct world *w); /* how many things that were */
 
 #endif

@@ -137,9 +137,9 @@ static void items_there_and_back(void **state)
     (void)state;
     memset(sig, 1, sizeof sig);
     memset(key, 2, sizeof key);
-    memset(a.id.b, 3, sizeof a.id.b);
+    memset(a.id, 3, sizeof a.id);
     for (unsigned i = 0; i < GSP_ACCUSERS; i++)
-        memset(a.accusers[i].b, (int)i, VI_ID_SIZE);
+        memset(a.accusers[i], (int)i, GSP_PREFIX);
     gsp_out_init(&o, buf, sizeof buf);
     assert_true(gsp_put_word(&o, &s, sig));
     assert_true(gsp_put_full(&o, &s, sig, key, (const uint8_t *)"cert", 4));
@@ -204,7 +204,7 @@ static void bad_items(void **state)
     assert_true(c.bad);
     gsp_out_init(&o, buf, sizeof buf);
     assert_true(gsp_put_accusation(&o, &a));
-    buf[1 + VI_ID_SIZE + 8] = 0; /* nobody accuses */
+    buf[1 + GSP_PREFIX + 1] = 0; /* nobody accuses */
     gsp_cur_init(&c, buf, o.len);
     assert_false(gsp_get_item(&c, &it));
     buf[1 + VI_ID_SIZE + 8] = GSP_ACCUSERS + 1;
