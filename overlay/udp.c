@@ -12,7 +12,8 @@
 
 #include "peer/base/err.h"
 
-#define BUFFER (4 << 20)
+#define BUFFER       (4 << 20)
+#define BUFFER_FIRST (256 << 10)
 
 static int address_of(const char *listen, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
 {
@@ -34,9 +35,9 @@ static int address_of(const char *listen, uint16_t port, struct sockaddr_storage
     return VI_EINVAL;
 }
 
-static int open_one(const struct sockaddr_storage *ss, socklen_t len)
+static int open_one(const struct sockaddr_storage *ss, socklen_t len, int buffer)
 {
-    int one = 1, zero = 0, buffer = BUFFER;
+    int one = 1, zero = 0;
     int fd = socket(ss->ss_family, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return -1;
@@ -70,28 +71,32 @@ static int taken(const struct sockaddr_storage *ss, socklen_t len)
 
 int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, char *why, size_t cap)
 {
-    /* first byte of the datagram; MESH_DATA → the second socket of the group, all else → the first */
+    /* first byte of the datagram; MESH_DATA → the second socket of the group, MESH_INIT → the third */
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_DATA, 0, 1),
         BPF_STMT(BPF_RET | BPF_K, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_INIT, 0, 1),
+        BPF_STMT(BPF_RET | BPF_K, 2),
         BPF_STMT(BPF_RET | BPF_K, 0),
     };
     struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
     struct sockaddr_storage ss;
     socklen_t len;
-    s->control = s->data = -1;
+    s->control = s->data = s->first = -1;
     if (address_of(listen, port, &ss, &len)) {
         snprintf(why, cap, "listen: `%s` is no IPv4 or IPv6 address", listen);
         return VI_EINVAL;
     }
     errno = taken(&ss, len);
     if (!errno) {
-        s->control = open_one(&ss, len);
+        s->control = open_one(&ss, len, BUFFER);
         if (s->control >= 0)
-            s->data = open_one(&ss, len);
+            s->data = open_one(&ss, len, BUFFER);
+        if (s->data >= 0)
+            s->first = open_one(&ss, len, BUFFER_FIRST);
     }
-    if (s->data < 0) {
+    if (s->first < 0) {
         snprintf(why, cap, "UDP port %u at %s: %s; %s", port, listen, strerror(errno),
                  errno == EADDRINUSE      ? "is another peer running? set `port`, or end what uses it"
                  : errno == EADDRNOTAVAIL ? "the address is not on this host: set `listen`"
@@ -100,7 +105,7 @@ int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, char *why
         return VI_EIO;
     }
     if (setsockopt(s->control, SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, &program, sizeof program) < 0) {
-        snprintf(why, cap, "the kernel can't sort datagrams between two sockets (SO_ATTACH_REUSEPORT_CBPF): %s",
+        snprintf(why, cap, "the kernel can't sort datagrams between sockets (SO_ATTACH_REUSEPORT_CBPF): %s",
                  strerror(errno));
         udp_close(s);
         return VI_EIO;
@@ -114,5 +119,7 @@ void udp_close(struct udp_sockets *s)
         close(s->control);
     if (s->data >= 0)
         close(s->data);
-    s->control = s->data = -1;
+    if (s->first >= 0)
+        close(s->first);
+    s->control = s->data = s->first = -1;
 }

@@ -162,7 +162,7 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     cfg.refuse = daemon_keys_refuses;
     cfg.vouch = daemon_keys_vouches;
     d->mesh_cfg = cfg;
-    d->mesh = mesh_io_open(&d->loop, d->udp.control, &cfg, &d->rng, &hooks);
+    d->mesh = mesh_io_open(&d->loop, d->udp.control, d->udp.first, &cfg, &d->rng, &hooks);
     d->calls = calls_new(&call_hooks, &d->rng);
     if (!d->mesh || !d->calls) {
         snprintf(why, cap, "out of memory");

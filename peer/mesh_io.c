@@ -14,10 +14,11 @@
 #define DATAGRAM   2048
 
 struct mesh_io {
-    uv_poll_t poll;
+    uv_poll_t poll, poll_first;
+    unsigned handles;
     struct mesh *core;
     struct mesh_io_hooks hooks;
-    int fd;
+    int fd, first;
     uint64_t send_errors;
     uint8_t buf[BATCH][DATAGRAM];
 };
@@ -37,7 +38,7 @@ void mesh_io_datagram(struct mesh_io *m, const struct mesh_addr *from, const voi
 }
 
 /* true while there may be more */
-static bool receive_batch(struct mesh_io *m)
+static bool receive_batch(struct mesh_io *m, int fd)
 {
     struct mmsghdr msgs[BATCH];
     struct iovec iov[BATCH];
@@ -52,7 +53,7 @@ static bool receive_batch(struct mesh_io *m)
         msgs[i].msg_hdr.msg_name = &from[i];
         msgs[i].msg_hdr.msg_namelen = sizeof from[i];
     }
-    n = recvmmsg(m->fd, msgs, BATCH, MSG_DONTWAIT, NULL);
+    n = recvmmsg(fd, msgs, BATCH, MSG_DONTWAIT, NULL);
     for (int i = 0; i < n; i++) {
         struct mesh_addr a;
         netaddr_from_sockaddr(&a, &from[i]);
@@ -64,7 +65,7 @@ static bool receive_batch(struct mesh_io *m)
 
 void mesh_io_drain(struct mesh_io *m)
 {
-    for (int i = 0; i < DRAIN_MOST && receive_batch(m); i++)
+    for (int i = 0; i < DRAIN_MOST && receive_batch(m, m->fd); i++)
         ;
 }
 
@@ -75,13 +76,23 @@ static void on_readable(uv_poll_t *p, int status, int events)
     mesh_io_drain(p->data);
 }
 
-struct mesh_io *mesh_io_open(uv_loop_t *loop, int fd, const struct mesh_config *cfg,
+/* One batch a turn. */
+static void on_first(uv_poll_t *p, int status, int events)
+{
+    struct mesh_io *m = p->data;
+    (void)status;
+    (void)events;
+    (void)receive_batch(m, m->first);
+}
+
+struct mesh_io *mesh_io_open(uv_loop_t *loop, int fd, int first, const struct mesh_config *cfg,
                              struct vi_rng *rng, const struct mesh_io_hooks *hooks)
 {
     struct mesh_io *m = calloc(1, sizeof *m);
     if (!m)
         return NULL;
     m->fd = fd;
+    m->first = first;
     m->hooks = *hooks;
     m->core = mesh_new(cfg, rng, now_of());
     if (!m->core || uv_poll_init(loop, &m->poll, fd) < 0) {
@@ -89,22 +100,34 @@ struct mesh_io *mesh_io_open(uv_loop_t *loop, int fd, const struct mesh_config *
         free(m);
         return NULL;
     }
-    m->poll.data = m;
+    m->poll.data = m->poll_first.data = m;
+    m->handles = 1;
     uv_poll_start(&m->poll, UV_READABLE, on_readable);
+    if (uv_poll_init(loop, &m->poll_first, first) < 0) {
+        mesh_io_close(m);
+        return NULL;
+    }
+    m->handles = 2;
+    uv_poll_start(&m->poll_first, UV_READABLE, on_first);
     return m;
 }
 
 static void on_closed(uv_handle_t *h)
 {
     struct mesh_io *m = h->data;
+    if (--m->handles)
+        return;
     mesh_free(m->core);
     free(m);
 }
 
 void mesh_io_close(struct mesh_io *m)
 {
-    if (m)
-        uv_close((uv_handle_t *)&m->poll, on_closed);
+    if (!m)
+        return;
+    if (m->handles > 1)
+        uv_close((uv_handle_t *)&m->poll_first, on_closed);
+    uv_close((uv_handle_t *)&m->poll, on_closed);
 }
 
 struct mesh *mesh_io_core(struct mesh_io *m)
@@ -116,8 +139,11 @@ static void send_datagram(struct mesh_io *m, const struct mesh_effect *fx)
 {
     struct sockaddr_storage to;
     socklen_t len = netaddr_to_sockaddr(&fx->addr, &to);
+    /* Answers to first messages may be to addresses that nobody has: until the kernel has given up looking
+     * for them they fill a send buffer, which must not be the one that members are answered from. */
+    bool answer = fx->len && (fx->data[0] == MESH_COOKIE || fx->data[0] == MESH_RESPONSE);
     /* what the kernel has no room for is lost, as on any network: the cores send again */
-    if (sendto(m->fd, fx->data, fx->len, MSG_DONTWAIT, (struct sockaddr *)&to, len) < 0)
+    if (sendto(answer ? m->first : m->fd, fx->data, fx->len, MSG_DONTWAIT, (struct sockaddr *)&to, len) < 0)
         m->send_errors++;
 }
 

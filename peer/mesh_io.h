@@ -25,14 +25,15 @@ struct mesh_io_hooks {
 
 struct mesh_io;
 
-/* fd: a bound, non-blocking UDP socket, borrowed. cfg as for mesh_new(). NULL when out of memory. */
-struct mesh_io *mesh_io_open(uv_loop_t *loop, int fd, const struct mesh_config *cfg,
+/* fd, first: bound, non-blocking UDP sockets, borrowed; first messages come by `first`, a few a turn, so that
+ * a flood of them leaves the time for all else. cfg as for mesh_new(). NULL when out of memory. */
+struct mesh_io *mesh_io_open(uv_loop_t *loop, int fd, int first, const struct mesh_config *cfg,
                              struct vi_rng *rng, const struct mesh_io_hooks *hooks);
 /* The handle closes with the loop's next turn; the memory goes then. */
 void mesh_io_close(struct mesh_io *m);
 
 struct mesh *mesh_io_core(struct mesh_io *m);
-/* Reads everything that waits in the socket (bounded), so that no timer judges before it. */
+/* Reads everything that waits in the socket but first messages (bounded), so that no timer judges before it. */
 void mesh_io_drain(struct mesh_io *m);
 /* Takes the core's effects: sends, delivers. Steps the core's timers that are due. */
 void mesh_io_pump(struct mesh_io *m, vi_time now);

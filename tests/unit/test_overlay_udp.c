@@ -1,4 +1,4 @@
-/* The port's two sockets: what the kernel sorts to which, and what is said when the port can't be
+/* The port's three sockets: what the kernel sorts to which, and what is said when the port can't be
  * had. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +35,7 @@ static uint16_t free_port(void)
 static int set_up(void **state)
 {
     (void)state;
-    u.control = u.data = -1;
+    u.control = u.data = u.first = -1;
     port = free_port();
     memset(why, 0, sizeof why);
     return 0;
@@ -47,6 +47,7 @@ static int tear_down(void **state)
     udp_close(&u);
     assert_int_equal(u.control, -1);
     assert_int_equal(u.data, -1);
+    assert_int_equal(u.first, -1);
     udp_close(&u); /* a second time does nothing */
     return 0;
 }
@@ -77,12 +78,15 @@ static bool say_v6(uint8_t first)
 
 static void expect(int fd, int other, uint8_t first)
 {
+    int third = u.control + u.data + u.first - fd - other;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     uint8_t b[64];
     assert_int_equal(poll(&p, 1, SOON), 1);
     assert_true(recv(fd, b, sizeof b, 0) > 0);
     assert_int_equal(b[0], first);
-    assert_int_equal(recv(other, b, sizeof b, 0), -1); /* at once: neither blocks */
+    assert_int_equal(recv(other, b, sizeof b, 0), -1); /* at once: none blocks */
+    if (fd == u.control || fd == u.data || fd == u.first)
+        assert_int_equal(recv(third, b, sizeof b, 0), -1);
 }
 
 static void sorted_by_first_byte(void **state)
@@ -93,6 +97,8 @@ static void sorted_by_first_byte(void **state)
         say_v4((uint8_t)i, i % 2 ? 64 : 1);
         if (i == MESH_DATA)
             expect(u.data, u.control, (uint8_t)i);
+        else if (i == MESH_INIT)
+            expect(u.first, u.control, (uint8_t)i);
         else
             expect(u.control, u.data, (uint8_t)i);
     }
@@ -110,8 +116,8 @@ static void both_families(void **state)
     (void)state;
     if (udp_open(&u, "::", port, why, sizeof why))
         skip(); /* a kernel without IPv6 */
-    say_v4(1, 64);
-    expect(u.control, u.data, 1);
+    say_v4(3, 64);
+    expect(u.control, u.data, 3);
     say_v4(MESH_DATA, 64);
     expect(u.data, u.control, MESH_DATA);
     if (say_v6(MESH_DATA))
