@@ -1,9 +1,15 @@
-/* The plain data path: frames between the environments' TAPs and the data socket, one datagram a frame,
- * in a thread with descriptors and keys of its own. It shares with the rest of the program only whole
- * tables and keys handed in, and counters read out.
+/* The data path: frames between the environments' TAPs and the data sockets, in threads with descriptors
+ * and keys of their own. It shares with the rest of the program only whole tables and keys handed in,
+ * which its threads read without locks, and counters read out.
  *
- * A data packet's plaintext: number 2 (the receiver's, for the environment), flags 1, fragment id 2,
- * then the frame or a part of it. Frames that don't fit PATH_BYTES go in two parts, under the AEAD. */
+ * A data packet's plaintext: number 2 (the receiver's, for the environment), flags 1, then the frame; or,
+ * with the flag FRAGMENT, id 2, offset 2, total 2 and a part of one. Number 0 is the data path's own:
+ * kind 1 (probe, answer), id 4, and in an answer the receiver index 4, packets received 8, and not authentic
+ * 8 of that session. All big-endian. A frame whose flag PARTIAL is set has only the pseudo-header's sum as
+ * its TCP or UDP checksum: the AEAD has protected it so far, and who writes it to a TAP says so there.
+ *
+ * Superframes from a TAP are split into one packet a frame (gso.h), leave with one sendmsg (UDP_SEGMENT),
+ * arrive with one recvmsg (UDP_GRO), and are joined again. Nothing ever waits for more to come. */
 #ifndef OVERLAY_DATAPATH_H
 #define OVERLAY_DATAPATH_H
 
@@ -11,15 +17,18 @@
 #include "overlay/switch.h"
 
 #define DATAPATH_VNET_HDR  10   /* bytes before each frame on the TAPs' descriptors */
-#define DATAPATH_PATH_BYTES 1400 /* of a frame in one datagram */
-#define DATAPATH_FRAME_MAX 9216
+#define DATAPATH_FRAME_MAX 9216 /* but for superframes */
+#define DATAPATH_OVERHEAD  (MESH_OVERHEAD + 3) /* a datagram's bytes beside the frame */
 #define DATAPATH_SESSIONS  4096
 #define DATAPATH_UNKNOWN   64 /* packets of unknown sessions kept for the mesh; more are dropped */
+#define DATAPATH_THREADS   8
 
 #define DATAPATH_COUNTERS(X)                                                                       \
     X(tx_frames) X(tx_bytes) X(tx_packets) X(rx_frames) X(rx_bytes) X(rx_packets) X(tx_no_session) \
-    X(tx_no_number) X(tx_errors) X(rx_short) X(rx_unknown) X(rx_replay) X(rx_auth) X(rx_number)    \
-    X(rx_old) X(rx_fragments) X(rx_incomplete) X(tap_errors) X(too_long)
+    X(tx_no_number) X(tx_errors) X(tx_busy) X(tx_too_big) X(tx_superframes) X(tx_gso) X(tx_gso_refused) \
+    X(rx_short) X(rx_unknown) X(rx_replay) X(rx_auth) X(rx_number) X(rx_old) X(rx_stray) X(rx_gro) \
+    X(rx_superframes) X(rx_fragments) X(rx_incomplete) X(tap_errors) X(tap_refused) X(tap_header)   \
+    X(too_long) X(probes) X(black_holes) X(gso_off) X(gro_off)
 struct datapath_counters {
 #define X(name) uint64_t name;
     DATAPATH_COUNTERS(X)
@@ -28,14 +37,24 @@ struct datapath_counters {
 };
 
 struct datapath_config {
-    int udp_fd; /* the data socket, borrowed */
+    int udp_fd[DATAPATH_THREADS]; /* the data sockets, one a thread, borrowed; see udp.h */
+    unsigned threads;             /* 0: 1. Thread i sends with queue i + 1 */
+    bool no_gso;      /* no UDP_SEGMENT, no UDP_GRO, whatever datapath_selftest() says */
+    bool no_vnet;     /* no superframes and no partial checksums at the TAPs */
+    unsigned path_bytes; /* UDP payload of a datagram, at most, without probes; 0: found out for each path (pmtu.h) */
     void *arg;
-    /* Called in the data path's thread, when there is something to collect: must only wake the owner. */
+    /* Called in a data path's thread, when there is something to collect: must only wake the owner. */
     void (*wake)(void *arg);
 };
 
+/* Does this kernel do UDP_SEGMENT and UDP_GRO right? Sends to itself over loopback, in milliseconds. */
+struct datapath_offload {
+    bool gso, gro;
+};
+void datapath_selftest(struct datapath_offload *out);
+
 struct datapath;
-/* Starts the thread. NULL when out of memory or threads. */
+/* Tests the kernel, starts the threads. NULL when out of memory or threads. */
 struct datapath *datapath_start(const struct datapath_config *cfg);
 /* Ends it and closes the TAPs. */
 void datapath_stop(struct datapath *d);
@@ -43,12 +62,30 @@ void datapath_stop(struct datapath *d);
 void datapath_set_table(struct datapath *d, struct switch_table *t);
 /* New, changed or withdrawn keys of a session. */
 void datapath_set_keys(struct datapath *d, const struct mesh_keys *k);
-/* The TAP of the environment with this id; fd (non-blocking) is taken over, -1 closes it. */
+/* The TAP of the environment with this id; fd (non-blocking) is taken over, -1 closes it and its queues. */
 void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd);
+/* One more queue of the same TAP, for the next thread that has none; taken over. Superfluous ones are closed. */
+void datapath_add_queue(struct datapath *d, const struct vi_id *env, int fd);
 void datapath_counters(struct datapath *d, struct datapath_counters *out);
 
-/* What the mesh should hear of: how much each session carried since the last call; and packets whose
- * session is unknown. each may be NULL. */
+/* What a path to a peer is like. */
+struct datapath_path {
+    unsigned bytes; /* UDP payload of a datagram */
+    bool gso, found; /* segmentation offload is used; the size isn't searched for any more */
+    enum noise_cipher cipher;
+};
+/* false: no session with this peer. */
+bool datapath_path(struct datapath *d, const struct vi_id *peer, struct datapath_path *out);
+
+struct datapath_state {
+    unsigned threads;
+    bool gso, gro; /* of the kernel, and not turned off */
+    unsigned taps, taps_vnet; /* TAPs, and those that take superframes */
+};
+void datapath_state(struct datapath *d, struct datapath_state *out);
+
+/* What the mesh should hear of: how much each session carried since the last call (sent: of the busiest
+ * queue); and packets whose session is unknown. each may be NULL. */
 void datapath_collect(struct datapath *d,
                       void (*used)(void *arg, uint32_t local, uint64_t sent, uint64_t received,
                                    const struct mesh_addr *from),

@@ -69,21 +69,32 @@ static int taken(const struct sockaddr_storage *ss, socklen_t len)
     return err;
 }
 
-int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, char *why, size_t cap)
+int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, unsigned n, char *why, size_t cap)
 {
-    /* first byte of the datagram; MESH_DATA → the second socket of the group, MESH_INIT → the third */
+    /* By the first byte; MESH_DATA by its queue, the third byte (the next is always zero; queue 0 has no data
+     * packets). Sockets are numbered as they are bound; what is too short ends the program with 0. */
     struct sock_filter code[] = {
         BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 0),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_DATA, 0, 1),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_INIT, 5, 0),
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_DATA, 0, 5),
+        BPF_STMT(BPF_LD | BPF_B | BPF_ABS, 2),
+        BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, n - 1), /* - 1, modulo n */
+        BPF_STMT(BPF_ALU | BPF_MOD | BPF_K, n),
+        BPF_JUMP(BPF_JMP | BPF_JA, 2, 0, 0),
         BPF_STMT(BPF_RET | BPF_K, 1),
-        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, MESH_INIT, 0, 1),
-        BPF_STMT(BPF_RET | BPF_K, 2),
         BPF_STMT(BPF_RET | BPF_K, 0),
+        BPF_STMT(BPF_ALU | BPF_ADD | BPF_K, 2),
+        BPF_STMT(BPF_RET | BPF_A, 0),
     };
     struct sock_fprog program = {.len = sizeof code / sizeof *code, .filter = code};
     struct sockaddr_storage ss;
     socklen_t len;
-    s->control = s->data = s->first = -1;
+    s->control = s->first = -1;
+    s->n = 0;
+    if (n == 0 || n > UDP_DATA_MAX) {
+        snprintf(why, cap, "the data path has 1 to %d sockets", UDP_DATA_MAX);
+        return VI_EINVAL;
+    }
     if (address_of(listen, port, &ss, &len)) {
         snprintf(why, cap, "listen: `%s` is no IPv4 or IPv6 address", listen);
         return VI_EINVAL;
@@ -92,11 +103,11 @@ int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, char *why
     if (!errno) {
         s->control = open_one(&ss, len, BUFFER);
         if (s->control >= 0)
-            s->data = open_one(&ss, len, BUFFER);
-        if (s->data >= 0)
             s->first = open_one(&ss, len, BUFFER_FIRST);
+        while (s->first >= 0 && s->n < n && (s->data[s->n] = open_one(&ss, len, BUFFER)) >= 0)
+            s->n++;
     }
-    if (s->first < 0) {
+    if (s->n < n) {
         snprintf(why, cap, "UDP port %u at %s: %s; %s", port, listen, strerror(errno),
                  errno == EADDRINUSE      ? "is another peer running? set `port`, or end what uses it"
                  : errno == EADDRNOTAVAIL ? "the address is not on this host: set `listen`"
@@ -117,9 +128,9 @@ void udp_close(struct udp_sockets *s)
 {
     if (s->control >= 0)
         close(s->control);
-    if (s->data >= 0)
-        close(s->data);
     if (s->first >= 0)
         close(s->first);
-    s->control = s->data = s->first = -1;
+    while (s->n > 0)
+        close(s->data[--s->n]);
+    s->control = s->first = -1;
 }

@@ -23,7 +23,8 @@ struct config {
     long port;
     char seeds[CONFIG_LIST][CONFIG_TEXT];
     unsigned n_seeds;
-    long overlay_mtu;
+    long overlay_mtu, overlay_threads, overlay_path_mtu;
+    char overlay_gso[CONFIG_TEXT], overlay_vnet_hdr[CONFIG_TEXT], overlay_cipher[CONFIG_TEXT];
     long migration_bandwidth; /* MiB/s, 0: none */
     /* hypervisor */
     char hypervisor[CONFIG_TEXT];

@@ -233,6 +233,7 @@ const struct hv_guest *daemon_guest_find(const struct daemon *d, const char *nam
 struct env *daemon_guest_env(struct daemon *d, const struct hv_guest *g);
 
 /* daemon_switch.c: the environments' Ethernet. */
+unsigned daemon_switch_threads(const struct daemon *d);
 int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap);
 int daemon_switch_open(struct daemon *d, char *why, size_t cap);
 void daemon_switch_close(struct daemon *d);

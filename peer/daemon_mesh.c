@@ -146,7 +146,7 @@ static bool lookup_psk(void *arg, const struct vi_id *token, uint8_t psk[32])
 
 int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
 {
-    struct mesh_config cfg = {.has_cert = true, .trust = d->trust.slot, .trusts = TRUST_MAX, .queues = 2};
+    struct mesh_config cfg = {.has_cert = true, .trust = d->trust.slot, .trusts = TRUST_MAX, .queues = (uint16_t)(d->udp.n + 1)};
     struct mesh_io_hooks hooks = {.arg = d,
                                   .deliver = on_deliver,
                                   .up = on_up,
@@ -154,6 +154,8 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
                                   .keys = on_keys,
                                   .admission = on_admission};
     struct call_hooks call_hooks = {.arg = d, .send = calls_send, .answer = calls_answer};
+    if (!strcmp(d->cfg.overlay_cipher, "chacha"))
+        cfg.ciphers = 1u << NOISE_CHACHAPOLY;
     memcpy(cfg.secret, d->me.x_sk, sizeof cfg.secret);
     cfg.cert = d->me.cert;
     cfg.wall_minus_now = vi_clock_wall() - vi_clock_boottime();

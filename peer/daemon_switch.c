@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
@@ -60,15 +61,26 @@ bool daemon_key_of(void *arg, const struct vi_id *peer, uint8_t pk[32])
     return key_of(arg, peer, pk);
 }
 
+/* One is enough for what two processors can carry; with more, a quarter of them. */
+unsigned daemon_switch_threads(const struct daemon *d)
+{
+    long n = d->cfg.overlay_threads ? d->cfg.overlay_threads : sysconf(_SC_NPROCESSORS_ONLN) / 4;
+    return n < 1 ? 1 : n > DATAPATH_THREADS ? DATAPATH_THREADS : (unsigned)n;
+}
+
 int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap)
 {
-    return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, why, cap);
+    return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, daemon_switch_threads(d), why, cap);
 }
 
 int daemon_switch_open(struct daemon *d, char *why, size_t cap)
 {
     struct switch_config c = {.self = d->me.id, .arg = d, .key_of = key_of};
-    struct datapath_config p = {.udp_fd = d->udp.data, .arg = d, .wake = on_wake};
+    struct datapath_config p = {.threads = d->udp.n, .no_gso = !strcmp(d->cfg.overlay_gso, "off"),
+                                .no_vnet = !strcmp(d->cfg.overlay_vnet_hdr, "off"), .arg = d, .wake = on_wake};
+    memcpy(p.udp_fd, d->udp.data, sizeof d->udp.data);
+    /* the headers of IPv4 and UDP; with IPv6, probes find the 20 bytes less */
+    p.path_bytes = d->cfg.overlay_path_mtu ? (unsigned)d->cfg.overlay_path_mtu - 28 : 0;
     /* greater than in any earlier run, also when the wall clock was set back */
     int64_t kept = store_number(d->store, "switch-counter", 0), wall = vi_clock_wall();
     c.first_counter = (uint64_t)(wall > kept ? wall : kept + 1000000);
@@ -90,7 +102,7 @@ void daemon_switch_close(struct daemon *d)
     d->datapath = NULL;
     switch_free(d->vswitch);
     d->vswitch = NULL;
-    if (d->udp.control > 0 || d->udp.data > 0)
+    if (d->udp.control > 0 || d->udp.n > 0)
         udp_close(&d->udp);
 }
 

@@ -1,4 +1,4 @@
-/* The port's three sockets: what the kernel sorts to which, and what is said when the port can't be
+/* The port's sockets: what the kernel sorts to which, and what is said when the port can't be
  * had. */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -35,7 +35,8 @@ static uint16_t free_port(void)
 static int set_up(void **state)
 {
     (void)state;
-    u.control = u.data = u.first = -1;
+    u.control = u.first = -1;
+    u.n = 0;
     port = free_port();
     memset(why, 0, sizeof why);
     return 0;
@@ -46,8 +47,8 @@ static int tear_down(void **state)
     (void)state;
     udp_close(&u);
     assert_int_equal(u.control, -1);
-    assert_int_equal(u.data, -1);
     assert_int_equal(u.first, -1);
+    assert_int_equal(u.n, 0);
     udp_close(&u); /* a second time does nothing */
     return 0;
 }
@@ -78,33 +79,33 @@ static bool say_v6(uint8_t first)
 
 static void expect(int fd, int other, uint8_t first)
 {
-    int third = u.control + u.data + u.first - fd - other;
+    int third = u.control + u.data[0] + u.first - fd - other;
     struct pollfd p = {.fd = fd, .events = POLLIN};
     uint8_t b[64];
     assert_int_equal(poll(&p, 1, SOON), 1);
     assert_true(recv(fd, b, sizeof b, 0) > 0);
     assert_int_equal(b[0], first);
     assert_int_equal(recv(other, b, sizeof b, 0), -1); /* at once: none blocks */
-    if (fd == u.control || fd == u.data || fd == u.first)
+    if (fd == u.control || fd == u.data[0] || fd == u.first)
         assert_int_equal(recv(third, b, sizeof b, 0), -1);
 }
 
 static void sorted_by_first_byte(void **state)
 {
     (void)state;
-    assert_int_equal(udp_open(&u, "127.0.0.1", port, why, sizeof why), 0);
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, 1, why, sizeof why), 0);
     for (unsigned i = 0; i < 256; i++) {
         say_v4((uint8_t)i, i % 2 ? 64 : 1);
         if (i == MESH_DATA)
-            expect(u.data, u.control, (uint8_t)i);
+            expect(u.data[0], u.control, (uint8_t)i);
         else if (i == MESH_INIT)
             expect(u.first, u.control, (uint8_t)i);
         else
-            expect(u.control, u.data, (uint8_t)i);
+            expect(u.control, u.data[0], (uint8_t)i);
     }
     for (unsigned i = 0; i < 40; i++) {
         say_v4(MESH_DATA, 64);
-        expect(u.data, u.control, MESH_DATA);
+        expect(u.data[0], u.control, MESH_DATA);
     }
 }
 
@@ -114,21 +115,21 @@ static void both_families(void **state)
     socklen_t len = sizeof to;
     int fd;
     (void)state;
-    if (udp_open(&u, "::", port, why, sizeof why))
+    if (udp_open(&u, "::", port, 1, why, sizeof why))
         skip(); /* a kernel without IPv6 */
     say_v4(3, 64);
-    expect(u.control, u.data, 3);
+    expect(u.control, u.data[0], 3);
     say_v4(MESH_DATA, 64);
-    expect(u.data, u.control, MESH_DATA);
+    expect(u.data[0], u.control, MESH_DATA);
     if (say_v6(MESH_DATA))
-        expect(u.data, u.control, MESH_DATA);
+        expect(u.data[0], u.control, MESH_DATA);
     if (say_v6(2))
-        expect(u.control, u.data, 2);
+        expect(u.control, u.data[0], 2);
     fd = socket(AF_INET, SOCK_DGRAM, 0); /* an IPv4 address is one that it can send to as it is */
     assert_int_equal(bind(fd, (struct sockaddr *)&to, sizeof to), 0);
     assert_int_equal(getsockname(fd, (struct sockaddr *)&to, &len), 0);
-    assert_int_equal(sendto(u.data, "x", 1, 0, (struct sockaddr *)&to, sizeof to), 1);
-    expect(fd, u.data, 'x');
+    assert_int_equal(sendto(u.data[0], "x", 1, 0, (struct sockaddr *)&to, sizeof to), 1);
+    expect(fd, u.data[0], 'x');
     close(fd);
 }
 
@@ -136,28 +137,57 @@ static void what_cannot_be(void **state)
 {
     struct udp_sockets second;
     (void)state;
-    assert_int_equal(udp_open(&second, "no address", port, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&second, "no address", port, 1, why, sizeof why), VI_EINVAL);
     assert_non_null(strstr(why, "no address"));
-    assert_int_equal(udp_open(&second, "1.2.3", port, why, sizeof why), VI_EINVAL);
-    assert_int_equal(udp_open(&second, "", port, why, sizeof why), VI_EINVAL);
-    assert_int_equal(udp_open(&second, "192.0.2.1", port, why, sizeof why),
+    assert_int_equal(udp_open(&second, "1.2.3", port, 1, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&second, "", port, 1, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&second, "192.0.2.1", port, 1, why, sizeof why),
                      VI_EIO); /* of documentation: nobody's */
     assert_non_null(strstr(why, "not on this host"));
-    assert_int_equal(udp_open(&u, "127.0.0.1", port, why, sizeof why), 0);
-    assert_int_equal(udp_open(&second, "127.0.0.1", port, why, sizeof why), VI_EIO);
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, 1, why, sizeof why), 0);
+    assert_int_equal(udp_open(&second, "127.0.0.1", port, 1, why, sizeof why), VI_EIO);
     assert_non_null(strstr(why, "another peer"));
-    assert_int_equal(udp_open(&second, "0.0.0.0", port, why, sizeof why), VI_EIO);
+    assert_int_equal(udp_open(&second, "0.0.0.0", port, 1, why, sizeof why), VI_EIO);
     assert_int_equal(second.control, -1);
-    assert_int_equal(second.data, -1);
+    assert_int_equal(second.n, 0);
     say_v4(MESH_DATA, 64); /* the first was not disturbed */
-    expect(u.data, u.control, MESH_DATA);
+    expect(u.data[0], u.control, MESH_DATA);
     udp_close(&u);
-    assert_int_equal(udp_open(&u, "0.0.0.0", port, why, sizeof why), 0); /* free again at once */
+    assert_int_equal(udp_open(&u, "0.0.0.0", port, 1, why, sizeof why), 0); /* free again at once */
+}
+
+/* What one queue sends comes to one socket, whatever port it comes from. */
+static void queues_have_their_sockets(void **state)
+{
+    struct sockaddr_in to = {
+        .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    (void)state;
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, UDP_DATA_MAX + 1, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, 0, why, sizeof why), VI_EINVAL);
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, 3, why, sizeof why), 0);
+    assert_int_equal(u.n, 3);
+    for (unsigned i = 0; i < 60; i++) {
+        struct mesh_header h = {.type = MESH_DATA, .queue = (uint16_t)(i % (MESH_QUEUES - 1) + 1)};
+        uint8_t b[64] = {0}, got[64];
+        int fd = socket(AF_INET, SOCK_DGRAM, 0), at = u.data[(h.queue - 1) % 3];
+        struct pollfd p = {.fd = at, .events = POLLIN};
+        mesh_header_write(b, &h);
+        assert_int_equal(sendto(fd, b, sizeof b, 0, (struct sockaddr *)&to, sizeof to), (ssize_t)sizeof b);
+        close(fd);
+        assert_int_equal(poll(&p, 1, SOON), 1);
+        assert_int_equal(recv(at, got, sizeof got, 0), (ssize_t)sizeof got);
+        assert_memory_equal(b, got, sizeof got);
+    }
+    say_v4(MESH_DATA, 1); /* too short to have a queue */
+    say_v4(MESH_CONTROL, 64);
+    expect(u.control, u.data[0], MESH_DATA);
+    expect(u.control, u.data[0], MESH_CONTROL);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(queues_have_their_sockets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sorted_by_first_byte, set_up, tear_down),
         cmocka_unit_test_setup_teardown(both_families, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be, set_up, tear_down),
