@@ -137,7 +137,7 @@ def cli_says_what_to_do():
     assert r.returncode == 3 and len(r.stderr.strip().splitlines()) == 1, r
     assert run(lab.program, "nosuchcommand", check=False).returncode == 2
     for c in ("status", "members", "guests", "explain", "events", "migrate", "mode", "invite", "env", "handover", "config",
-              "init", "join", "peer"):
+              "init", "join", "peer", "cert", "revoke", "revocations", "delegate", "authority"):
         r = run(lab.program, c, "--help", check=False)
         assert r.returncode == 0 and len(r.stdout) > 40, (c, r)
 
