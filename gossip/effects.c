@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define KEEP 64 /* effects */
+
 int gsp_fx_reserve(struct gossip *g, size_t n)
 {
     size_t want = g->fx_cap ? g->fx_cap : 16;
@@ -49,8 +51,11 @@ const struct gossip_effect *gossip_effect(struct gossip *g)
 {
     if (g->fx_taken)
         drop_taken(g);
-    if (!g->fx_len)
+    if (!g->fx_len) {
+        if (g->fx_cap > KEEP) /* what a storm needed isn't kept */
+            gsp_fx_free(g);
         return NULL;
+    }
     g->fx_taken = true;
     return &g->fx[g->fx_head];
 }

@@ -21,28 +21,46 @@ void gsp_idmap_free(struct gsp_idmap *m)
     m->mask = m->used = 0;
 }
 
-static uint32_t home(const struct gsp_idmap *m, const void *key)
+#define INDEX GSP_IDMAP_MOST
+
+static uint64_t hash(const struct gsp_idmap *m, const void *key)
 {
-    return (uint32_t)vi_bucket(key, m->key_len) & m->mask;
+    return vi_bucket(key, m->key_len);
+}
+
+static uint32_t home(const struct gsp_idmap *m, uint64_t h)
+{
+    return (uint32_t)h & m->mask;
+}
+
+/* Of the hash what home() doesn't use: tells most other keys apart without looking at them. */
+static uint32_t mark(uint64_t h)
+{
+    return (uint32_t)(h >> 56) << 24;
 }
 
 uint32_t gsp_idmap_find(const struct gsp_idmap *m, const void *key)
 {
+    uint64_t h;
+
     if (!m->slot)
         return GSP_NONE;
-    for (uint32_t i = home(m, key); m->slot[i]; i = (i + 1) & m->mask)
-        if (!memcmp(m->key(m->arg, m->slot[i] - 1), key, m->key_len))
-            return m->slot[i] - 1;
+    h = hash(m, key);
+    for (uint32_t i = home(m, h); m->slot[i]; i = (i + 1) & m->mask)
+        if ((m->slot[i] & ~INDEX) == mark(h) &&
+            !memcmp(m->key(m->arg, (m->slot[i] & INDEX) - 1), key, m->key_len))
+            return (m->slot[i] & INDEX) - 1;
     return GSP_NONE;
 }
 
 static void place(struct gsp_idmap *m, uint32_t index)
 {
-    uint32_t i = home(m, m->key(m->arg, index));
+    uint64_t h = hash(m, m->key(m->arg, index));
+    uint32_t i = home(m, h);
 
     while (m->slot[i])
         i = (i + 1) & m->mask;
-    m->slot[i] = index + 1;
+    m->slot[i] = mark(h) | (index + 1);
 }
 
 static int grow(struct gsp_idmap *m)
@@ -56,7 +74,7 @@ static int grow(struct gsp_idmap *m)
     m->mask = want - 1;
     for (uint32_t i = 0; i < n; i++)
         if (old[i])
-            place(m, old[i] - 1);
+            place(m, (old[i] & INDEX) - 1);
     free(old);
     return 0;
 }
@@ -78,13 +96,13 @@ void gsp_idmap_remove(struct gsp_idmap *m, uint32_t index)
 
     if (!m->slot)
         return;
-    i = home(m, m->key(m->arg, index));
-    while (m->slot[i] && m->slot[i] != index + 1)
+    i = home(m, hash(m, m->key(m->arg, index)));
+    while (m->slot[i] && (m->slot[i] & INDEX) != index + 1)
         i = (i + 1) & m->mask;
     if (!m->slot[i])
         return;
     for (j = (i + 1) & m->mask; m->slot[j]; j = (j + 1) & m->mask) {
-        uint32_t h = home(m, m->key(m->arg, m->slot[j] - 1));
+        uint32_t h = home(m, hash(m, m->key(m->arg, (m->slot[j] & INDEX) - 1)));
 
         if (((j - h) & m->mask) >= ((j - i) & m->mask)) {
             m->slot[i] = m->slot[j];

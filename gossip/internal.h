@@ -48,6 +48,7 @@ struct gsp_member {
     uint32_t since;  /* in this state, GSP_SINCE units of the clock */
     uint32_t order;  /* place in gossip.order, or GSP_NONE; of a free place the next one */
     uint32_t rumour; /* in gossip.rumour, or GSP_NONE */
+    uint16_t part;   /* the id's first two bytes: where lists have it */
     uint8_t state;   /* enum gossip_state */
 };
 #define GSP_SINCE (100 * VI_MSEC)

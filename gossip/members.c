@@ -322,6 +322,7 @@ uint32_t gsp_member_add(struct gossip *g, struct gsp_word *word, enum gossip_sta
                              .since = (uint32_t)(g->now / GSP_SINCE),
                              .order = GSP_NONE,
                              .rumour = GSP_NONE,
+                             .part = (uint16_t)(word->st.id.b[0] << 8 | word->st.id.b[1]),
                              .state = (uint8_t)state};
     if (gsp_idmap_add(&g->map, i)) {
         g->count.no_memory++;

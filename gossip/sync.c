@@ -15,11 +15,6 @@
 #define VERY          16             /* buckets, members of a list */
 #define JOIN_GAP      (500 * VI_MSEC)
 
-static uint16_t part_of(const struct gsp_member *m)
-{
-    return (uint16_t)(gsp_id(m)->b[0] << 8 | gsp_id(m)->b[1]);
-}
-
 /* ± 10 %, so that those who found the same together don't stay together. */
 static void sooner(struct gossip *g, vi_time gap)
 {
@@ -176,11 +171,10 @@ static uint32_t in_part(struct gossip *g, uint16_t lo, uint16_t hi, uint32_t *ou
 {
     uint32_t n = 0;
 
-    for (uint32_t k = 0; k <= g->norder; k++) {
-        uint32_t i = k < g->norder ? g->order[k] : GSP_SELF;
-        uint16_t part = part_of(&g->m[i]);
+    for (uint32_t i = 0; i < g->n; i++) {
+        const struct gsp_member *m = &g->m[i];
 
-        if (part < lo || part > hi || !gsp_is_up(&g->m[i]))
+        if (!m->word || m->part < lo || m->part > hi || !gsp_is_up(m))
             continue;
         if (n < most)
             out[n] = i;
@@ -219,7 +213,7 @@ static unsigned send_list(struct gossip *g, uint32_t to, uint16_t lo, uint16_t h
 
 void gsp_ask_about(struct gossip *g, uint32_t i)
 {
-    uint16_t part = part_of(&g->m[i]);
+    uint16_t part = g->m[i].part;
     uint32_t to[2];
     unsigned n = gsp_pick(g, gsp_id(&g->m[i]), 2, to);
 
@@ -379,11 +373,11 @@ void gsp_on_list(struct gossip *g, uint32_t from, struct gsp_cur *c)
     if (c->bad)
         return;
     /* from a random place on: what doesn't fit today comes another time */
-    for (uint32_t k = 0, first = vi_rng_below(g->rng, g->norder + 1); k <= g->norder; k++) {
-        uint32_t at = (first + k) % (g->norder + 1), i = at < g->norder ? g->order[at] : GSP_SELF;
+    for (uint32_t k = 0, i = vi_rng_below(g->rng, g->n); k < g->n; k++, i = i + 1 < g->n ? i + 1 : 0) {
+        const struct gsp_member *m = &g->m[i];
 
-        if (part_of(&g->m[i]) >= lo && part_of(&g->m[i]) <= hi && i != from &&
-            !listed(&theirs, &g->m[i]))
+        if (m->part >= lo && m->part <= hi && m->word && gsp_is_up(m) && i != from &&
+            !listed(&theirs, m))
             pack(&p, i, true);
     }
     flush(&p);
