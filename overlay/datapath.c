@@ -125,6 +125,8 @@ static void batch(struct worker *w, const struct epoll_event *ev, int n)
         else
             tap_read(w, what);
     }
+    if (poked)
+        via_receive(w);
     if (w->index == 0 && (poked || w->now >= w->next_tick)) {
         w->next_tick = path_tick(w);
         judge_gro(w);
@@ -195,6 +197,7 @@ static void worker_end(struct worker *w)
         close(w->epoll);
     if (w->event >= 0)
         close(w->event);
+    free(w->injected);
     free(w);
 }
 
@@ -236,6 +239,7 @@ void datapath_stop(struct datapath *d)
     }
     reclaim(d);
     taps_free(d);
+    via_free(d);
     keys_free(d);
     switch_table_free(atomic_load(&d->table));
     pthread_mutex_destroy(&d->owner);

@@ -20,6 +20,7 @@
 #define DATAPATH_FRAME_MAX 9216 /* but for superframes */
 #define DATAPATH_OVERHEAD  (MESH_OVERHEAD + 3) /* a datagram's bytes beside the frame */
 #define DATAPATH_SESSIONS  4096
+#define DATAPATH_RELAYED   512 /* packets that wait to be sent through a relay, or came so; more are dropped */
 #define DATAPATH_UNKNOWN   64 /* packets of unknown sessions kept for the mesh; more are dropped */
 #define DATAPATH_THREADS   8
 
@@ -28,7 +29,8 @@
     X(tx_no_number) X(tx_errors) X(tx_busy) X(tx_too_big) X(tx_superframes) X(tx_gso) X(tx_gso_refused) \
     X(rx_short) X(rx_unknown) X(rx_replay) X(rx_auth) X(rx_number) X(rx_old) X(rx_stray) X(rx_gro) \
     X(rx_superframes) X(rx_fragments) X(rx_incomplete) X(tap_errors) X(tap_refused) X(tap_header)   \
-    X(too_long) X(probes) X(black_holes) X(gso_off) X(gro_off)
+    X(too_long) X(probes) X(black_holes) X(gso_off) X(gro_off) X(tx_relayed)      \
+    X(rx_relayed) X(tx_relay_full) X(rx_relay_full)
 struct datapath_counters {
 #define X(name) uint64_t name;
     DATAPATH_COUNTERS(X)
@@ -92,5 +94,11 @@ void datapath_collect(struct datapath *d,
                       void (*unknown)(void *arg, const struct mesh_addr *from, const uint8_t *data,
                                       size_t len),
                       void *arg);
+/* Packets of sessions whose address is MESH_VIA: for the mesh (MESH_EV_RELAYED), oldest first. */
+void datapath_collect_relayed(struct datapath *d,
+                              void (*each)(void *arg, uint32_t local, const uint8_t *data, size_t len),
+                              void *arg);
+/* A data packet that came through a relay (MESH_FX_DATA): as if the socket had it. */
+void datapath_inject(struct datapath *d, const uint8_t *data, size_t len);
 
 #endif

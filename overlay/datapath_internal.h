@@ -39,6 +39,7 @@
 #define TURN_BYTES    (256u << 10) /* … or so much */
 #define RETIRED       256
 #define PATH_IDLE     (5 * VI_SEC)
+#define VIA_MOST      (MESH_INNER_MAX - MESH_VIA_OVERHEAD) /* with the relay's around it, it passes an Ethernet */
 
 union udp_addr {
     struct sockaddr s;
@@ -140,6 +141,13 @@ struct receive_batch {
     uint8_t buf[RECV_MSGS][RECV_BYTES];
 };
 
+/* A packet to or from a relay. */
+struct via_packet {
+    uint32_t local;
+    size_t len;
+    uint8_t bytes[MESH_INNER_MAX];
+};
+
 struct worker {
     struct datapath *d;
     unsigned index;
@@ -148,6 +156,8 @@ struct worker {
     int epoll, event, udp_fd;
     _Atomic uint64_t epoch; /* 0: in no batch */
     struct counters n;
+    unsigned n_injected; /* under the data path's mail lock */
+    struct via_packet *injected;
     /* the thread's own from here on */
     vi_time now, next_tick;
     struct switch_table *table; /* of this batch */
@@ -196,6 +206,8 @@ struct datapath {
     pthread_mutex_t mail; /* over what threads leave for the owner */
     unsigned n_unknown;
     struct unknown unknown[DATAPATH_UNKNOWN];
+    unsigned n_relayed;
+    struct via_packet *relayed; /* DATAPATH_RELAYED, from the first one on */
 };
 
 /* datapath.c: what was replaced goes when no thread reads it any more */
@@ -224,6 +236,14 @@ int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t le
 /* datapath_rx.c */
 void rx_socket(struct worker *w);
 void rx_gro(struct worker *w, bool on);
+
+/* One datagram without a source, in place; frames in it are borrowed until tap_flush(). */
+void rx_packet(struct worker *w, uint8_t *p, size_t len);
+
+/* datapath_via.c */
+int via_send(struct worker *w, const struct route *r, const uint8_t *datagram, size_t len); /* 0 or an errno */
+void via_receive(struct worker *w);
+void via_free(struct datapath *d);
 
 /* datapath_path.c */
 unsigned path_start_bytes(const struct datapath *d);

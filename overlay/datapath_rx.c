@@ -178,6 +178,12 @@ static void packet_in(struct worker *w, uint8_t *p, size_t len, const union udp_
         frame_in(w, s, get16(plain), plain[2], plain + INNER, len - INNER);
 }
 
+void rx_packet(struct worker *w, uint8_t *p, size_t len)
+{
+    static const union udp_addr nowhere;
+    packet_in(w, p, len, &nowhere);
+}
+
 /* ---- the socket ---- */
 
 void rx_gro(struct worker *w, bool on)

@@ -128,13 +128,26 @@ static void send_segments(struct worker *w, const struct send_batch *b)
     send_singly(w, b);
 }
 
+/* Through a relay: each datagram goes inside another. */
+static void send_via(struct worker *w, const struct send_batch *b)
+{
+    for (unsigned i = 0; i < b->n; i++) {
+        size_t at = i * b->size, len = i + 1 < b->n ? b->size : b->bytes - at;
+        int e = via_send(w, b->to, b->buf + at, len);
+        if (e)
+            not_sent(w, b->to->s->path, 1, len, e);
+    }
+}
+
 void tx_flush(struct worker *w)
 {
     struct send_batch *b = &w->send;
     if (b->n == 0)
         return;
     count(&w->n.tx_packets, b->n);
-    if (b->n == 1)
+    if (b->to->addr.family == MESH_VIA)
+        send_via(w, b);
+    else if (b->n == 1)
         send_singly(w, b);
     else if (atomic_load_explicit(&b->to->s->path->gso, memory_order_relaxed))
         send_segments(w, b);
@@ -194,6 +207,8 @@ int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t le
     if (!may_seal(r->s->tx[w->index], r->s->keys.cipher))
         return EKEYEXPIRED;
     seal(w, r, datagram, len);
+    if (r->addr.family == MESH_VIA)
+        return via_send(w, r, datagram, len + MESH_OVERHEAD);
     return send_once(w, &m) < 0 ? errno : 0;
 }
 
@@ -273,6 +288,8 @@ void tx_frame(struct worker *w, const struct switch_env_table *t, unsigned peer,
         return;
     }
     datagram = atomic_load_explicit(&r->s->path->bytes, memory_order_relaxed);
+    if (r->addr.family == MESH_VIA && datagram > VIA_MOST)
+        datagram = VIA_MOST;
     if (super)
         superframe(w, r, t->number[peer], flags, frame, len, super, datagram);
     else

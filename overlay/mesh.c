@@ -22,6 +22,8 @@ static bool set_defaults(struct mesh_config *c)
     c->source_limit = c->source_limit ? c->source_limit : 20;
     c->queue_bytes = c->queue_bytes ? c->queue_bytes : 32768;
     c->rekey_messages = c->rekey_messages ? c->rekey_messages : MESH_REKEY_MESSAGES;
+    c->relay_bytes = c->relay_bytes ? c->relay_bytes : 12500000;
+    c->relay_packets = c->relay_packets ? c->relay_packets : 20000;
     return c->ciphers && c->queues <= MESH_QUEUES && c->max_peers <= 100000 &&
            c->max_admissions <= 1024 && c->rekey_messages <= MESH_REKEY_MESSAGES &&
            (!c->trusts || c->trust);
@@ -37,6 +39,7 @@ struct mesh *mesh_new(const struct mesh_config *cfg, struct vi_rng *rng, vi_time
     m->rng = rng;
     m->last = &m->first;
     m->due = VI_NEVER;
+    m->now = now;
     m->load_since = m->hints_since = now;
     if (!set_defaults(&m->cfg) || crypto_scalarmult_base(m->x, m->cfg.secret))
         goto fail;
@@ -90,6 +93,7 @@ void mesh_free(struct mesh *m)
     if (m->taken)
         node_free(&m->taken);
     free(m->adm);
+    free(m->pairs);
     free(m->peers);
     free(m->slots);
     sodium_memzero(m, sizeof *m);
@@ -176,6 +180,8 @@ static void peer_tick(struct mesh *m, struct mesh_peer *p, vi_time now)
         half_tick(m, p, now);
     if (p->cur)
         session_tick(m, p, now);
+    if (p->cur)
+        mesh_path_tick(m, p, now);
     mesh_touch(m, p);
 }
 
@@ -211,12 +217,9 @@ vi_time mesh_deadline(const struct mesh *m)
 
 /* ---- events ------------------------------------------------------------------------------------- */
 
-static void on_datagram(struct mesh *m, vi_time now, const struct mesh_event *ev)
+void mesh_dispatch(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
+                   size_t len)
 {
-    const struct mesh_addr *from = &ev->datagram.from;
-    const uint8_t *data = ev->datagram.data;
-    size_t len = ev->datagram.len;
-
     switch (len ? data[0] : 0) {
     case MESH_INIT:
         mesh_on_init(m, now, from, data, len);
@@ -229,6 +232,7 @@ static void on_datagram(struct mesh *m, vi_time now, const struct mesh_event *ev
         break;
     case MESH_CONTROL:
     case MESH_DATA:
+    case MESH_RELAY:
         mesh_on_control(m, now, from, data, len);
         break;
     case MESH_UNKNOWN:
@@ -256,7 +260,8 @@ static int on_connect(struct mesh *m, vi_time now, const struct mesh_event *ev)
         p->has_x = true;
     }
     if (ev->connect.addr.family)
-        p->hint = ev->connect.addr;
+        mesh_path_hint(p, &ev->connect.addr, now);
+    mesh_touch(m, p);
     if (!p->addr.family)
         p->addr = p->hint;
     if (p->cur || p->half.on)
@@ -294,20 +299,30 @@ static int on_close(struct mesh *m, const struct vi_id *id)
     return 0;
 }
 
-static int on_set_addr(struct mesh *m, const struct mesh_event *ev)
+static int on_set_addr(struct mesh *m, vi_time now, const struct mesh_event *ev)
 {
     struct mesh_peer *p = mesh_peer_get(m, &ev->set_addr.peer);
 
     if (!p)
         return VI_ENOTFOUND;
-    p->hint = ev->set_addr.addr;
+    mesh_path_hint(p, &ev->set_addr.addr, now);
     if (!p->cur)
         p->addr = ev->set_addr.addr;
+    mesh_touch(m, p);
+    return 0;
+}
+
+static int on_relays(struct mesh *m, const struct mesh_event *ev)
+{
+    m->n_relays = ev->relays.n < MESH_RELAYS ? ev->relays.n : MESH_RELAYS;
+    for (unsigned i = 0; i < m->n_relays; i++)
+        m->relays[i] = ev->relays.id[i];
     return 0;
 }
 
 int mesh_step(struct mesh *m, vi_time now, const struct mesh_event *ev)
 {
+    m->now = now;
     if (ev->kind == MESH_EV_TICK) {
         tick(m, now);
         return 0;
@@ -316,7 +331,7 @@ int mesh_step(struct mesh *m, vi_time now, const struct mesh_event *ev)
         return VI_ENOMEM;
     switch (ev->kind) {
     case MESH_EV_DATAGRAM:
-        on_datagram(m, now, ev);
+        mesh_dispatch(m, now, &ev->datagram.from, ev->datagram.data, ev->datagram.len);
         return 0;
     case MESH_EV_CONNECT:
         return on_connect(m, now, ev);
@@ -325,7 +340,7 @@ int mesh_step(struct mesh *m, vi_time now, const struct mesh_event *ev)
     case MESH_EV_CLOSE:
         return on_close(m, &ev->close.peer);
     case MESH_EV_SET_ADDR:
-        return on_set_addr(m, ev);
+        return on_set_addr(m, now, ev);
     case MESH_EV_USED:
         mesh_on_used(m, now, ev->used.local, ev->used.sent, ev->used.received, &ev->used.from);
         return 0;
@@ -333,6 +348,13 @@ int mesh_step(struct mesh *m, vi_time now, const struct mesh_event *ev)
         return mesh_join_begin(m, now, ev);
     case MESH_EV_ADMISSION_REPLY:
         return mesh_admission_reply(m, now, ev);
+    case MESH_EV_RELAYED:
+        return mesh_relay_data(m, ev->relayed.local, ev->relayed.data, ev->relayed.len);
+    case MESH_EV_RELAYS:
+        return on_relays(m, ev);
+    case MESH_EV_SELF:
+        m->self = ev->self.addr;
+        return 0;
     default:
         return VI_EINVAL;
     }

@@ -20,14 +20,18 @@
 
 #define MESH_ADDR_TEXT 56 /* "[v6]:port" and NUL */
 
+#define MESH_VIA 1 /* a family: through another peer, the relay */
+
 struct mesh_addr {
-    uint8_t family; /* 4, 6, or 0: none */
+    uint8_t family; /* 4, 6, MESH_VIA, or 0: none */
     uint16_t port;  /* host byte order */
-    uint8_t ip[16]; /* network byte order; IPv4 in the first four bytes, the rest zero */
+    uint8_t ip[16]; /* network byte order; IPv4 in the first four bytes, the rest zero; MESH_VIA: the
+                       relay's id */
+    struct vi_id to; /* MESH_VIA: whom the relay passes it on to; else zero */
 };
 
 bool mesh_addr_equal(const struct mesh_addr *a, const struct mesh_addr *b);
-/* "1.2.3.4:5" or "[2001:db8::1]:5"; "-" when there is none. Returns out. */
+/* "1.2.3.4:5" or "[2001:db8::1]:5"; "via 1a2b3c4d"; "-" when there is none. Returns out. */
 char *mesh_addr_format(const struct mesh_addr *a, char out[MESH_ADDR_TEXT]);
 /* The same forms, numeric only. 0 or VI_EINVAL. */
 int mesh_addr_parse(struct mesh_addr *a, const char *text);
@@ -44,11 +48,15 @@ int mesh_addr_parse(struct mesh_addr *a, const char *text);
 #define MESH_REKEY_MESSAGES (UINT64_C(1) << 32) /* with AES-GCM, per queue */
 #define MESH_WINDOW        8192 /* packets that may come late; a replay window's size */
 #define MESH_QUEUES        16   /* sending queues of a peer, at most, the control queue included */
+#define MESH_INNER_MAX     1440 /* bytes of a datagram that a relay passes on */
+#define MESH_VIA_OVERHEAD  64   /* of bytes that a relayed datagram has less room for */
+#define MESH_RELAYS        8    /* preferred relays */
 
 /* First byte of a datagram. */
 enum mesh_packet {
     MESH_INIT = 1, MESH_RESPONSE = 2, MESH_COOKIE = 3, MESH_CONTROL = 4, MESH_DATA = 5,
-    MESH_UNKNOWN = 6 /* "I have no session with that index": makes the other shake hands anew */
+    MESH_UNKNOWN = 6, /* "I have no session with that index": makes the other shake hands anew */
+    MESH_RELAY = 7 /* as CONTROL: an inner datagram to be passed on, or that was */
 };
 
 /* Control and data packets: type 1, zero 1, queue 2, receiver index 4, counter 8 (all little
@@ -116,6 +124,9 @@ struct mesh_config {
     uint32_t source_limit;      /* handshakes per second and source address; 0: 20 */
     uint32_t queue_bytes;       /* per peer while a handshake runs; 0: 32768 */
     uint64_t rekey_messages;    /* 0: MESH_REKEY_MESSAGES; tests lower it */
+    uint32_t relay_bytes;       /* per second that are passed on between two others; 0: 12500000 */
+    uint32_t relay_packets;     /* the same in datagrams; 0: 20000 */
+    bool relay_off;             /* pass nothing on */
     void *arg;                  /* handed to the calls below */
     /* The secret of an invitation that still holds; false: no such. NULL: nobody is admitted. */
     bool (*lookup_psk)(void *arg, const struct vi_id *token, uint8_t psk[32]);
@@ -125,6 +136,8 @@ struct mesh_config {
      * (One that has gone over to an authority that we haven't heard of yet, or hasn't heard itself.)
      * Then c's keys count and nothing else in it. NULL: no. */
     bool (*vouch)(void *arg, const struct vi_id *peer, const struct cert *c, vi_time wall);
+    /* May datagrams be passed on between these two, who both have sessions with us? NULL: yes. */
+    bool (*relay)(void *arg, const struct vi_id *from, const struct vi_id *to);
 };
 
 /* ---- events --------------------------------------------------------------------------------- */
@@ -138,7 +151,10 @@ enum mesh_event_kind {
     MESH_EV_SET_ADDR, /* where a peer may be tried; a live session's address stays as it is */
     MESH_EV_USED,     /* the data path carried packets of a session */
     MESH_EV_JOIN,     /* be admitted: our request to an inviter */
-    MESH_EV_ADMISSION_REPLY /* our answer to a MESH_FX_ADMISSION_REQUEST */
+    MESH_EV_ADMISSION_REPLY, /* our answer to a MESH_FX_ADMISSION_REQUEST */
+    MESH_EV_RELAYED,  /* the data path has a packet for a session whose address is MESH_VIA */
+    MESH_EV_RELAYS,   /* which relays to prefer, best first */
+    MESH_EV_SELF      /* our own address, as others are told: who sees another one sees a NAT */
 };
 
 struct mesh_event {
@@ -187,6 +203,18 @@ struct mesh_event {
             const uint8_t *data;
             size_t len; /* ≤ MESH_PAYLOAD_MAX */
         } admission_reply;
+        struct {
+            uint32_t local; /* session */
+            const uint8_t *data;
+            size_t len; /* ≤ MESH_INNER_MAX */
+        } relayed;
+        struct {
+            const struct vi_id *id;
+            unsigned n; /* ≤ MESH_RELAYS, the rest is ignored */
+        } relays;
+        struct {
+            struct mesh_addr addr;
+        } self;
     };
 };
 
@@ -199,7 +227,8 @@ enum mesh_effect_kind {
     MESH_FX_PEER_DOWN, /* no session any more, or none could be made */
     MESH_FX_KEYS,      /* for the data path: new, changed (send, addr), or withdrawn */
     MESH_FX_ADMISSION_REQUEST, /* a holder of an invitation asks; answer with ADMISSION_REPLY */
-    MESH_FX_ADMISSION_ANSWER   /* to our MESH_EV_JOIN: bytes, or err */
+    MESH_FX_ADMISSION_ANSWER,  /* to our MESH_EV_JOIN: bytes, or err */
+    MESH_FX_DATA       /* for the data path: one of its packets, that came through a relay */
 };
 
 enum mesh_down {
@@ -214,7 +243,7 @@ struct mesh_effect {
     enum mesh_effect_kind kind;
     struct vi_id peer; /* DELIVER, PEER_UP, PEER_DOWN, KEYS */
     struct mesh_addr addr; /* DATAGRAM: to; PEER_UP, ADMISSION_REQUEST: from */
-    const uint8_t *data;   /* DATAGRAM, DELIVER, ADMISSION_REQUEST, ADMISSION_ANSWER */
+    const uint8_t *data;   /* DATAGRAM, DELIVER, ADMISSION_REQUEST, ADMISSION_ANSWER, DATA */
     size_t len;
     uint8_t channel;       /* DELIVER */
     enum mesh_down why;    /* PEER_DOWN */
@@ -266,6 +295,35 @@ struct mesh_peer_info {
 bool mesh_peer_next(const struct mesh *m, size_t *pos, struct mesh_peer_info *out);
 bool mesh_peer_find(const struct mesh *m, const struct vi_id *id, struct mesh_peer_info *out);
 
+/* How a peer is reached. A way is direct as long as probes come back over it; when they don't, its
+ * packets go through a relay, and direct ways are tried again and again, at the same time from both
+ * ends with the addresses that the relay sees (which is how most NATs are passed). */
+enum mesh_path_kind { MESH_PATH_NONE, MESH_PATH_DIRECT, MESH_PATH_PUNCHED, MESH_PATH_RELAYED };
+enum mesh_path_why {
+    MESH_WHY_NONE,
+    MESH_WHY_NO_ANSWER,  /* nothing passes directly, either way */
+    MESH_WHY_NOT_THERE,  /* its packets come here, ours don't reach it */
+    MESH_WHY_NOT_HERE,   /* ours reach it, its packets don't come here */
+    MESH_WHY_DOWN        /* there is no session: mesh_path_info.down */
+};
+const char *mesh_path_why_text(enum mesh_path_why why);
+struct mesh_path_info {
+    enum mesh_path_kind kind;
+    struct mesh_addr addr;   /* DIRECT, PUNCHED */
+    struct vi_id relay;      /* RELAYED */
+    vi_time since;           /* on this way; NONE: without a session; 0: never had one */
+    vi_time rtt;             /* 0: not measured yet */
+    unsigned probes, lost;   /* of the latest ones over this way, ≤ 32 */
+    enum mesh_path_why why;  /* RELAYED, NONE: the latest reason */
+    enum mesh_down down;     /* with MESH_WHY_DOWN */
+    vi_time retry;           /* RELAYED: when direct ways are tried next */
+};
+bool mesh_path_find(const struct mesh *m, const struct vi_id *id, struct mesh_path_info *out);
+/* A relay for what isn't a datagram: the one in use to that peer, or the one that would be. */
+bool mesh_relay_for(const struct mesh *m, vi_time now, const struct vi_id *peer, struct vi_id *relay);
+/* Is this host behind a NAT, as far as others have told? */
+bool mesh_behind_nat(const struct mesh *m);
+
 /* Packets and events that were dropped, by reason, and a few that were not. init_computed,
  * response_computed: handshake messages for which public-key work was done (at most four
  * Diffie-Hellman and six signature checks each). Under a flood of first messages with a good mac1 that is
@@ -278,7 +336,9 @@ bool mesh_peer_find(const struct mesh *m, const struct vi_id *id, struct mesh_pe
     X(rx_replay) X(rx_auth) X(rx_channel) X(rx_hint_bad) X(rx_wrong_peer) X(rx_no_token)           \
     X(rx_to_self) X(init_computed) X(response_computed) X(tx_queue_full) X(tx_gave_up) X(tx_session_spent) X(peers_full)                  \
     X(admissions_full) X(effects_full) X(no_memory) X(handshakes_started) X(handshakes_done)       \
-    X(rekeys) X(roamed) X(hints_sent) X(hints_heeded) X(control_tx) X(control_rx)
+    X(rekeys) X(roamed) X(hints_sent) X(hints_heeded) X(control_tx) X(control_rx)                  \
+    X(relay_tx) X(relay_rx) X(relay_tx_lost) X(relayed) X(relayed_bytes) X(relay_refused)          \
+    X(relay_limited) X(relay_full) X(probes_sent) X(probes_answered) X(paths_lost) X(paths_direct)
 struct mesh_counters {
 #define X(name) uint64_t name;
     MESH_COUNTERS(X)

@@ -109,15 +109,14 @@ static vi_time backoff(struct mesh *m, unsigned attempts)
 void mesh_half_send(struct mesh *m, struct mesh_peer *p, vi_time now)
 {
     struct mesh_half *h = &p->half;
-    const struct mesh_addr *to = &p->addr;
+    struct mesh_addr to;
     uint8_t out[MESH_INIT_SIZE];
     /* AES for the handshake itself only where the peer is known to have it, and not for long. */
     bool aes = h->attempts < 2 &&
                mesh_cipher_choose(m->cfg.ciphers, p->ciphers) == NOISE_AESGCM;
 
     h->next = now + backoff(m, h->attempts);
-    if (!to->family || (h->attempts % 2 && p->hint.family))
-        to = &p->hint;
+    mesh_path_for_init(m, p, h->attempts, now, &to);
     h->attempts++;
     if (h->local)
         mesh_index_free(m, h->local);
@@ -125,7 +124,7 @@ void mesh_half_send(struct mesh *m, struct mesh_peer *p, vi_time now)
     if (h->local &&
         !mesh_init_build(m, h, MESH_KIND_MEMBER, aes ? NOISE_AESGCM : NOISE_CHACHAPOLY, p->x, NULL,
                          NULL, now, out))
-        mesh_datagram(m, to, out, sizeof out);
+        mesh_datagram(m, &to, out, sizeof out);
     mesh_touch(m, p);
 }
 
@@ -134,7 +133,7 @@ void mesh_half_send(struct mesh *m, struct mesh_peer *p, vi_time now)
 static void source_cookie(struct mesh *m, vi_time now, const struct mesh_addr *from,
                           uint8_t out[MESH_MAC])
 {
-    uint8_t text[19];
+    uint8_t text[35];
 
     if (now - m->cookie_born >= MESH_COOKIE_LIFE) {
         vi_rng_bytes(m->rng, m->cookie_secret, sizeof m->cookie_secret);
@@ -144,6 +143,7 @@ static void source_cookie(struct mesh *m, vi_time now, const struct mesh_addr *f
     text[1] = (uint8_t)from->port;
     text[2] = (uint8_t)(from->port >> 8);
     memcpy(text + 3, from->ip, 16);
+    memcpy(text + 19, from->to.b, 16);
     mesh_mac(text, sizeof text, m->cookie_secret, sizeof m->cookie_secret, out);
 }
 
@@ -161,13 +161,13 @@ static void ask_cookie(struct mesh *m, const struct mesh_addr *from, const uint8
     mesh_datagram(m, from, out, sizeof out);
 }
 
-/* IPv6: a source is a /64. Sources that share a bucket share its limit. */
+/* IPv6: a source is a /64. Of a relayed one: the relay. Sources that share a bucket share its limit. */
 static struct mesh_source *source_of(struct mesh *m, vi_time now, const struct mesh_addr *from)
 {
     uint8_t ip[16] = {0};
     struct mesh_source *s;
 
-    memcpy(ip, from->ip, from->family == 6 ? 8 : 4);
+    memcpy(ip, from->ip, from->family == MESH_VIA ? 16 : from->family == 6 ? 8 : 4);
     s = &m->source[vi_bucket(ip, sizeof ip) % MESH_SOURCES];
     if (now - s->since >= VI_SEC) {
         s->since = now;
@@ -365,7 +365,8 @@ out:
 void mesh_on_init(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
                   size_t len)
 {
-    if (len != MESH_INIT_SIZE || data[2] > MESH_KIND_ADMISSION || !m->cfg.has_cert) {
+    if (len != MESH_INIT_SIZE || data[2] > MESH_KIND_ADMISSION || !m->cfg.has_cert ||
+        (data[2] == MESH_KIND_ADMISSION && from->family == MESH_VIA)) {
         m->n.rx_garbage++;
         return;
     }
@@ -422,9 +423,10 @@ static void establish(struct mesh *m, vi_time now, const struct mesh_addr *from,
     p->cert = *c;
     p->has_cert = true;
     p->ciphers |= hello->ciphers;
-    p->addr = *from;
+    mesh_path_set(p, from, now);
     p->last_rx = p->last_use = now;
     p->expect_at = VI_NEVER;
+    p->path.quiet_at = now + MESH_QUIET; /* the first packet is answered */
     p->rekey_at = now + MESH_REKEY_AFTER - (vi_time)vi_rng_below(m->rng, 5 * VI_SEC);
     m->n.handshakes_done++;
     mesh_say_keys(m, p, s);

@@ -26,10 +26,67 @@
 #define MESH_HINT_GAP       (3 * VI_SEC)  /* a peer's hints are heeded at most so often */
 #define MESH_EFFECTS        4096          /* waiting datagrams and deliveries */
 #define MESH_CHANNEL_JOIN   5
+#define MESH_CHANNEL_PATH   6
+#define MESH_RELAY_HEAD     17  /* of a relay packet's plaintext: kind, the other's id */
+#define MESH_RELAY_MAX      (MESH_OVERHEAD + MESH_RELAY_HEAD + MESH_INNER_MAX)
+#define MESH_PATH_MAX       40  /* bytes of a path message, at most */
 #define MESH_SOURCES        256
 #define MESH_BUCKETS        1024
 
 enum { MESH_KIND_MEMBER = 0, MESH_KIND_ADMISSION = 1 };
+
+/* How a peer is reached; mesh_path.c. */
+#define MESH_QUIET        (2 * VI_SEC)   /* said something, heard nothing: is the way still there? */
+#define MESH_PROBE_WAIT   VI_SEC         /* a probe without an answer until then is lost */
+#define MESH_PROBE_SOON   (500 * VI_MSEC) /* between probes while answers are missing */
+#define MESH_PROBE_EVERY  (10 * VI_SEC)
+#define MESH_PROBE_NAT    (25 * VI_SEC)  /* keeps a NAT's mapping; RFC 4787 asks 2 min of it, many have 30 s */
+#define MESH_PROBES_LOST  4              /* in a row: the way is lost */
+#define MESH_RETRY_DIRECT (60 * VI_SEC)  /* direct again, at least so often */
+#define MESH_RELAY_BAD    (30 * VI_SEC)  /* a relay that doesn't do isn't asked again so soon */
+#define MESH_CANDIDATES   4
+#define MESH_PROBES       24
+#define MESH_BAD          3
+#define MESH_PAIRS        256
+
+struct mesh_probe {
+    uint64_t nonce; /* 0: free */
+    vi_time at;
+    struct mesh_addr to;
+    bool current; /* over the way in use: counts */
+};
+
+struct mesh_path {
+    struct mesh_addr direct;               /* the one in use, or the latest that was */
+    struct mesh_addr cand[MESH_CANDIDATES]; /* where it was seen, besides */
+    unsigned next_cand;
+    struct mesh_probe probe[MESH_PROBES];
+    unsigned next_probe, lost_in_row;
+    vi_time probe_at, quiet_at, burst_at, retry_at, retry_gap;
+    unsigned burst;                        /* round of a burst of probes to all direct addresses */
+    vi_time burst_began, heard_direct, heard_here, told_direct, proven_at, since, rtt, meet_at;
+    unsigned probes;                       /* concluded ones of this way, ≤ 32 */
+    uint32_t lost;                         /* the newest in bit 0 */
+    vi_time refused_at;                    /* a relay's refusal was told it */
+    bool punched, was_relayed;
+    bool dropped;                          /* the relay is gone */
+    bool urgent;                           /* an answer is missing */
+    bool failing;                          /* lost, and no other way */
+    enum mesh_path_why why;
+    enum mesh_down down;
+    struct {
+        struct vi_id id;
+        vi_time until;
+    } bad[MESH_BAD];
+};
+
+/* Two peers between which we pass on, one direction. */
+struct mesh_pair {
+    struct vi_id from, to;
+    bool used;
+    vi_time filled, last;
+    int64_t bytes, packets; /* that may be passed on now */
+};
 
 struct mesh_peer;
 struct mesh_admission;
@@ -82,6 +139,7 @@ struct mesh_peer {
     uint64_t greatest; /* hello counter of the newest session that the peer began */
     uint64_t tx_count, rx_count;
     vi_time due, last_rx, last_tx, last_use, keepalive_at, expect_at, rekey_at, hint_after;
+    struct mesh_path path;
 };
 
 struct mesh_admission {
@@ -121,7 +179,12 @@ struct mesh {
     struct vi_rng *rng;
     uint8_t x[CERT_KEY], mac1_key[32], cookie_key[32];
     struct vi_id id;
-    vi_time due;
+    vi_time due, now; /* now: of the step under way */
+    struct vi_id relays[MESH_RELAYS];
+    unsigned n_relays;
+    struct mesh_addr self; /* our address as we state it */
+    vi_time nat_at;        /* another saw another one; 0: never */
+    struct mesh_pair *pairs;     /* MESH_PAIRS, from the first packet that we pass on */
     struct mesh_peer **peers, *bucket[MESH_BUCKETS];
     size_t npeers, peers_cap;
     struct mesh_slot *slots;
@@ -170,6 +233,27 @@ void mesh_mac(const void *data, size_t len, const uint8_t *key, size_t key_len,
 bool mesh_mac_ok(const void *data, size_t len, const uint8_t *key, size_t key_len,
                  const uint8_t *mac);
 
+enum mesh_path_message {
+    MESH_PROBE = 1, /* flags, nonce */
+    MESH_ACK,       /* flags, nonce, the address that the probe came from */
+    MESH_MEET,      /* to a relay, peer: tell us both where you see the other */
+    MESH_SEEN,      /* from a relay: peer, address */
+    MESH_REFUSED    /* from a relay: peer, reason */
+};
+enum { MESH_HEARD = 1 }; /* flag: your packets come to me directly */
+enum mesh_refusal { MESH_NO_PEER = 1, MESH_NO_SESSION, MESH_NOT_DIRECT, MESH_TOO_MUCH, MESH_NOT_ALLOWED };
+struct mesh_path_msg {
+    enum mesh_path_message kind;
+    uint8_t flags; /* REFUSED: the reason */
+    uint64_t nonce;
+    struct vi_id peer;
+    struct mesh_addr addr;
+};
+/* out: the channel's byte and the message, at most MESH_PATH_MAX. Returns its length. */
+size_t mesh_path_write(const struct mesh_path_msg *msg, uint8_t out[MESH_PATH_MAX]);
+/* data: without the channel's byte. 0 or VI_EPROTO. */
+int mesh_path_read(struct mesh_path_msg *msg, const uint8_t *data, size_t len);
+
 /* ---- mesh_table.c: peers, indices, effects ------------------------------------------------------ */
 
 struct mesh_peer *mesh_peer_get(const struct mesh *m, const struct vi_id *id);
@@ -193,6 +277,10 @@ struct mesh_session *mesh_session_new(struct mesh *m, const struct noise_handsha
 void mesh_session_drop(struct mesh *m, struct mesh_peer *p, struct mesh_session **s);
 void mesh_session_seal(struct mesh *m, struct mesh_session *s, const struct mesh_addr *to,
                        const uint8_t *data, size_t len);
+/* The same for any type of packet that goes by queue 0; len ≤ MESH_RELAY_MAX - MESH_OVERHEAD. */
+void mesh_session_seal_as(struct mesh *m, struct mesh_session *s, enum mesh_packet type,
+                          const struct mesh_addr *to, const uint8_t *data, size_t len);
+struct mesh_session *mesh_session_of(const struct mesh_slot *slot, uint32_t index);
 void mesh_say_keys(struct mesh *m, struct mesh_peer *p, struct mesh_session *s);
 void mesh_peer_up(struct mesh *m, struct mesh_peer *p);
 void mesh_peer_down(struct mesh *m, struct mesh_peer *p, enum mesh_down why, int err);
@@ -206,6 +294,46 @@ void mesh_on_unknown(struct mesh *m, vi_time now, const struct mesh_addr *from, 
                      size_t len);
 void mesh_on_used(struct mesh *m, vi_time now, uint32_t local, uint64_t sent, uint64_t received,
                   const struct mesh_addr *from);
+
+/* ---- mesh_path.c: which way to a peer ------------------------------------------------------------ */
+
+void mesh_path_reset(struct mesh_path *path); /* nothing known, nothing due */
+/* The peer's address is now *to: by a handshake, or because its packets come from there. */
+void mesh_path_set(struct mesh_peer *p, const struct mesh_addr *to, vi_time now);
+/* An authentic packet came from there; newest: of those of the current session. */
+void mesh_path_heard(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *from, bool newest,
+                     vi_time now);
+void mesh_path_said(struct mesh_peer *p, vi_time now);
+void mesh_path_down(struct mesh *m, struct mesh_peer *p, enum mesh_down why, vi_time now);
+void mesh_path_hint(struct mesh_peer *p, const struct mesh_addr *a, vi_time now);
+void mesh_path_message(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *from,
+                       const uint8_t *data, size_t len, vi_time now);
+void mesh_path_tick(struct mesh *m, struct mesh_peer *p, vi_time now);
+vi_time mesh_path_due(const struct mesh_peer *p);
+/* Where the handshake's attempt number n goes. */
+void mesh_path_for_init(struct mesh *m, struct mesh_peer *p, unsigned n, vi_time now,
+                        struct mesh_addr *to);
+void mesh_path_refused(struct mesh *m, struct mesh_peer *p, const struct vi_id *relay, vi_time now);
+
+/* ---- mesh_relay.c: through another ---------------------------------------------------------------- */
+
+static inline bool mesh_direct(const struct mesh_addr *a)
+{
+    return a->family == 4 || a->family == 6;
+}
+/* A relay to p, or NULL: preferred, fastest, smallest id of those with a direct session that p's path
+ * hasn't found wanting. */
+struct mesh_peer *mesh_relay_pick(const struct mesh *m, const struct mesh_peer *p, vi_time now);
+void mesh_via(struct mesh_addr *a, const struct vi_id *relay, const struct vi_id *to);
+void mesh_relay_send(struct mesh *m, const struct mesh_addr *via, const void *data, size_t len);
+/* The plaintext of a relay packet from p. */
+void mesh_relay_packet(struct mesh *m, struct mesh_peer *p, const uint8_t *data, size_t len,
+                       vi_time now);
+void mesh_relay_meet(struct mesh *m, struct mesh_peer *p, const struct vi_id *other, vi_time now);
+/* The owner's or a relay's datagram, by its type. */
+void mesh_dispatch(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
+                   size_t len);
+int mesh_relay_data(struct mesh *m, uint32_t local, const uint8_t *data, size_t len);
 
 /* ---- mesh_handshake.c --------------------------------------------------------------------------- */
 

@@ -95,6 +95,7 @@ void mesh_peer_down(struct mesh *m, struct mesh_peer *p, enum mesh_down why, int
 {
     struct mesh_effect *fx;
 
+    mesh_path_down(m, p, why, m->now);
     mesh_half_end(m, &p->half);
     mesh_session_drop(m, p, &p->cur);
     mesh_session_drop(m, p, &p->prev);
@@ -113,8 +114,14 @@ void mesh_peer_down(struct mesh *m, struct mesh_peer *p, enum mesh_down why, int
 void mesh_session_seal(struct mesh *m, struct mesh_session *s, const struct mesh_addr *to,
                        const uint8_t *data, size_t len)
 {
-    uint8_t out[MESH_DATAGRAM_MAX];
-    struct mesh_header h = {.type = MESH_CONTROL, .receiver = s->remote, .counter = s->tx_next};
+    mesh_session_seal_as(m, s, MESH_CONTROL, to, data, len);
+}
+
+void mesh_session_seal_as(struct mesh *m, struct mesh_session *s, enum mesh_packet type,
+                          const struct mesh_addr *to, const uint8_t *data, size_t len)
+{
+    uint8_t out[MESH_RELAY_MAX];
+    struct mesh_header h = {.type = (uint8_t)type, .receiver = s->remote, .counter = s->tx_next};
 
     if (s->tx_next >= m->cfg.rekey_messages + (1U << 20)) {
         m->n.tx_session_spent++;
@@ -140,6 +147,7 @@ static void sealed(struct mesh *m, struct mesh_peer *p, const uint8_t *data, siz
         m->n.control_tx++;
         p->tx_count++;
         p->last_use = now;
+        mesh_path_said(p, now);
         if (p->expect_at == VI_NEVER)
             p->expect_at = now + MESH_EXPECT;
     }
@@ -214,7 +222,7 @@ static void promote(struct mesh *m, struct mesh_peer *p, const struct mesh_addr 
     p->has_cert = true;
     memcpy(p->x, p->cert.x, CERT_KEY);
     p->has_x = true;
-    p->addr = *from;
+    mesh_path_set(p, from, now);
     if (p->cur->counter > p->greatest)
         p->greatest = p->cur->counter;
     p->rekey_at = p->cur->born + MESH_REKEY_AFTER + 15 * VI_SEC; /* the initiator's turn first */
@@ -230,20 +238,10 @@ static void promote(struct mesh *m, struct mesh_peer *p, const struct mesh_addr 
         mesh_keepalive(m, p, now); /* tells the initiator that we have it */
 }
 
-static void roam(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *from)
-{
-    if (!from->family || mesh_addr_equal(&p->addr, from))
-        return;
-    p->addr = *from;
-    m->n.roamed++;
-    if (p->cur)
-        mesh_say_keys(m, p, p->cur);
-}
-
 static void heard(struct mesh *m, struct mesh_peer *p, struct mesh_session *s, vi_time now)
 {
     p->last_rx = now;
-    p->expect_at = VI_NEVER;
+    p->expect_at = p->path.quiet_at = VI_NEVER;
     if (s == p->cur && !s->confirmed) {
         s->confirmed = true;
         mesh_say_keys(m, p, s);
@@ -288,7 +286,7 @@ static void say_unknown(struct mesh *m, vi_time now, const struct mesh_addr *fro
     mesh_datagram(m, from, out, sizeof out);
 }
 
-static struct mesh_session *session_of(const struct mesh_slot *slot, uint32_t index)
+struct mesh_session *mesh_session_of(const struct mesh_slot *slot, uint32_t index)
 {
     struct mesh_peer *p = slot->peer;
 
@@ -304,39 +302,54 @@ static struct mesh_session *session_of(const struct mesh_slot *slot, uint32_t in
 static void opened(struct mesh *m, vi_time now, struct mesh_peer *p, struct mesh_session *s,
                    const struct mesh_addr *from, bool newest, const uint8_t *plain, size_t len)
 {
-    if (s == p->next) {
+    if (s == p->next)
         promote(m, p, from, now);
-    } else if (newest && s == p->cur) {
-        roam(m, p, from);
-    }
+    mesh_path_heard(m, p, from, newest && s == p->cur, now);
     heard(m, p, s, now);
-    if (len)
+    if (len && plain[0] == MESH_CHANNEL_PATH)
+        mesh_path_message(m, p, from, plain + 1, len - 1, now);
+    else if (len)
         deliver(m, p, plain, len, now);
     mesh_touch(m, p);
+}
+
+/* A control packet as it should be: not too long for its type; a relay's not within another's. */
+static bool may_open(const struct mesh_header *h, const struct mesh_addr *from, size_t len)
+{
+    if (h->queue)
+        return false;
+    return h->type == MESH_RELAY ? len <= MESH_RELAY_MAX && from->family != MESH_VIA
+                                 : h->type == MESH_CONTROL && len <= MESH_DATAGRAM_MAX;
 }
 
 void mesh_on_control(struct mesh *m, vi_time now, const struct mesh_addr *from, const uint8_t *data,
                      size_t len)
 {
-    uint8_t plain[MESH_DATAGRAM_MAX];
+    uint8_t plain[MESH_RELAY_MAX];
     struct mesh_session *s = NULL;
     struct mesh_slot *slot;
     struct mesh_header h;
     bool newest;
 
-    if (mesh_header_read(&h, data, len) || len > MESH_DATAGRAM_MAX) {
+    if (mesh_header_read(&h, data, len)) {
         m->n.rx_garbage++;
         return;
     }
     slot = mesh_index_find(m, h.receiver);
     if (slot)
-        s = session_of(slot, h.receiver);
+        s = mesh_session_of(slot, h.receiver);
     if (!s) {
         say_unknown(m, now, from, &h);
         return;
     }
-    if (h.type != MESH_CONTROL || h.queue) {
-        m->n.rx_garbage++; /* data of a session that the data path must know */
+    if (h.type == MESH_DATA && from->family == MESH_VIA && slot->peer) {
+        struct mesh_effect fx = {.kind = MESH_FX_DATA, .peer = slot->peer->id};
+
+        mesh_say_bytes(m, &fx, data, len);
+        return;
+    }
+    if (!may_open(&h, from, len)) {
+        m->n.rx_garbage++; /* also data of a session that the data path must know */
         return;
     }
     if (now - s->born >= MESH_REJECT_AFTER) {
@@ -354,7 +367,15 @@ void mesh_on_control(struct mesh *m, vi_time now, const struct mesh_addr *from, 
         return;
     }
     mesh_window_mark(&s->window, h.counter);
-    if (slot->adm)
+    if (h.type == MESH_RELAY) {
+        struct mesh_peer *p = slot->peer;
+
+        if (!p)
+            return;
+        opened(m, now, p, s, from, newest, NULL, 0);
+        mesh_relay_packet(m, p, plain, len - MESH_OVERHEAD, now);
+        mesh_touch(m, p);
+    } else if (slot->adm)
         mesh_admission_control(m, now, slot->adm, from, plain, len - MESH_OVERHEAD);
     else
         opened(m, now, slot->peer, s, from, newest, plain, len - MESH_OVERHEAD);
@@ -396,7 +417,7 @@ void mesh_on_used(struct mesh *m, vi_time now, uint32_t local, uint64_t sent, ui
                   const struct mesh_addr *from)
 {
     struct mesh_slot *slot = mesh_index_find(m, local);
-    struct mesh_session *s = slot && slot->peer ? session_of(slot, local) : NULL;
+    struct mesh_session *s = slot && slot->peer ? mesh_session_of(slot, local) : NULL;
     struct mesh_peer *p;
 
     if (!s || s == slot->peer->next)
@@ -405,13 +426,14 @@ void mesh_on_used(struct mesh *m, vi_time now, uint32_t local, uint64_t sent, ui
     if (sent || received)
         p->last_use = now;
     if (received) {
-        if (s == p->cur)
-            roam(m, p, from);
+        mesh_path_heard(m, p, from, s == p->cur, now);
         heard(m, p, s, now);
         if (!sent && p->keepalive_at == VI_NEVER)
             p->keepalive_at = now + MESH_KEEPALIVE;
-    } else if (sent && p->expect_at == VI_NEVER) {
-        p->expect_at = now + MESH_EXPECT;
+    } else if (sent) {
+        mesh_path_said(p, now);
+        if (p->expect_at == VI_NEVER)
+            p->expect_at = now + MESH_EXPECT;
     }
     if (sent)
         p->keepalive_at = VI_NEVER;

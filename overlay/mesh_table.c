@@ -57,6 +57,7 @@ struct mesh_peer *mesh_peer_make(struct mesh *m, const struct vi_id *id)
     p->id = *id;
     p->tail = &p->head;
     p->due = p->keepalive_at = p->expect_at = p->rekey_at = VI_NEVER;
+    mesh_path_reset(&p->path);
     p->chain = m->bucket[vi_id_bucket(id) % MESH_BUCKETS];
     m->bucket[vi_id_bucket(id) % MESH_BUCKETS] = p;
     p->at = m->npeers;
@@ -209,7 +210,9 @@ void mesh_datagram(struct mesh *m, const struct mesh_addr *to, const void *data,
 {
     struct mesh_effect fx = {.kind = MESH_FX_DATAGRAM, .addr = *to};
 
-    if (to->family)
+    if (to->family == MESH_VIA)
+        mesh_relay_send(m, to, data, len);
+    else if (to->family)
         mesh_say_bytes(m, &fx, data, len);
 }
 
@@ -230,6 +233,7 @@ void mesh_touch(struct mesh *m, struct mesh_peer *p)
         sooner(&p->due, p->rekey_at);
         sooner(&p->due, p->keepalive_at);
         sooner(&p->due, p->expect_at);
+        sooner(&p->due, mesh_path_due(p));
         if (!p->cur->confirmed)
             sooner(&p->due, p->cur->confirm_at);
     }

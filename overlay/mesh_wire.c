@@ -41,7 +41,8 @@ void mesh_header_write(uint8_t out[MESH_HEADER], const struct mesh_header *h)
 
 int mesh_header_read(struct mesh_header *h, const uint8_t *data, size_t len)
 {
-    if (len < MESH_OVERHEAD || data[1] != 0 || (data[0] != MESH_CONTROL && data[0] != MESH_DATA))
+    if (len < MESH_OVERHEAD || data[1] != 0 ||
+        (data[0] != MESH_CONTROL && data[0] != MESH_DATA && data[0] != MESH_RELAY))
         return VI_EPROTO;
     h->type = data[0];
     h->queue = (uint16_t)(data[2] | data[3] << 8);
@@ -217,7 +218,8 @@ int mesh_cert_check(const struct mesh_config *cfg, const struct mesh_trust *trus
 
 bool mesh_addr_equal(const struct mesh_addr *a, const struct mesh_addr *b)
 {
-    return a->family == b->family && a->port == b->port && !memcmp(a->ip, b->ip, sizeof a->ip);
+    return a->family == b->family && a->port == b->port && !memcmp(a->ip, b->ip, sizeof a->ip) &&
+           (a->family != MESH_VIA || vi_id_equal(&a->to, &b->to));
 }
 
 /* RFC 5952: the longest run of at least two zero groups becomes "::", the first of equals. */
@@ -258,6 +260,8 @@ char *mesh_addr_format(const struct mesh_addr *a, char out[MESH_ADDR_TEXT])
     } else if (a->family == 6) {
         v6_text(a->ip, v6, sizeof v6);
         snprintf(out, MESH_ADDR_TEXT, "[%s]:%u", v6, a->port);
+    } else if (a->family == MESH_VIA) {
+        snprintf(out, MESH_ADDR_TEXT, "via %02x%02x%02x%02x", a->ip[0], a->ip[1], a->ip[2], a->ip[3]);
     } else {
         strcpy(out, "-");
     }
@@ -358,5 +362,87 @@ int mesh_addr_parse(struct mesh_addr *a, const char *text)
     }
     a->port = (uint16_t)port;
     a->family = v6 ? 6 : 4;
+    return 0;
+}
+
+/* ---- path messages ------------------------------------------------------------------------------- */
+
+static uint8_t *put_addr(uint8_t *p, const struct mesh_addr *a)
+{
+    bool direct = mesh_direct(a);
+
+    *p++ = direct ? a->family : 0;
+    *p++ = direct ? (uint8_t)(a->port >> 8) : 0;
+    *p++ = direct ? (uint8_t)a->port : 0;
+    if (direct)
+        memcpy(p, a->ip, 16);
+    else
+        memset(p, 0, 16);
+    return p + 16;
+}
+
+size_t mesh_path_write(const struct mesh_path_msg *msg, uint8_t out[MESH_PATH_MAX])
+{
+    uint8_t *p = out;
+
+    *p++ = MESH_CHANNEL_PATH;
+    *p++ = (uint8_t)msg->kind;
+    switch (msg->kind) {
+    case MESH_PROBE:
+    case MESH_ACK:
+        *p++ = msg->flags;
+        mesh_put64(p, msg->nonce);
+        p += 8;
+        if (msg->kind == MESH_ACK)
+            p = put_addr(p, &msg->addr);
+        break;
+    case MESH_MEET:
+    case MESH_SEEN:
+    case MESH_REFUSED:
+        memcpy(p, msg->peer.b, VI_ID_SIZE);
+        p += VI_ID_SIZE;
+        if (msg->kind == MESH_REFUSED)
+            *p++ = msg->flags;
+        break;
+    }
+    if (msg->kind == MESH_SEEN)
+        p = put_addr(p, &msg->addr);
+    return (size_t)(p - out);
+}
+
+static bool take_addr(struct mesh_addr *a, const uint8_t *p)
+{
+    static const uint8_t zero[12];
+
+    a->family = p[0];
+    a->port = (uint16_t)(p[1] << 8 | p[2]);
+    memcpy(a->ip, p + 3, 16);
+    if (a->family == 4)
+        return a->port && !memcmp(p + 7, zero, 12);
+    return a->family == 6 ? a->port != 0 : a->family == 0;
+}
+
+/* Longer messages are a later version's: what is behind is skipped. */
+int mesh_path_read(struct mesh_path_msg *msg, const uint8_t *data, size_t len)
+{
+    static const uint8_t least[] = {[MESH_PROBE] = 10, [MESH_ACK] = 29, [MESH_MEET] = 17,
+                                    [MESH_SEEN] = 36, [MESH_REFUSED] = 18};
+
+    memset(msg, 0, sizeof *msg);
+    if (!len || data[0] < MESH_PROBE || data[0] > MESH_REFUSED || len < least[data[0]])
+        return VI_EPROTO;
+    msg->kind = data[0];
+    if (msg->kind == MESH_PROBE || msg->kind == MESH_ACK) {
+        msg->flags = data[1];
+        msg->nonce = mesh_get64(data + 2);
+        if (!msg->nonce || (msg->kind == MESH_ACK && !take_addr(&msg->addr, data + 10)))
+            return VI_EPROTO;
+        return 0;
+    }
+    memcpy(msg->peer.b, data + 1, VI_ID_SIZE);
+    if (msg->kind == MESH_REFUSED)
+        msg->flags = data[17];
+    if (msg->kind == MESH_SEEN && (!take_addr(&msg->addr, data + 17) || !msg->addr.family))
+        return VI_EPROTO;
     return 0;
 }

@@ -242,6 +242,7 @@ vi_time daemon_switch_deadline(const struct daemon *d);
 void daemon_switch_message(struct daemon *d, const struct vi_id *from, const uint8_t *data,
                            size_t len);
 void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys);
+void daemon_switch_relayed(struct daemon *d, const uint8_t *data, size_t len); /* came through a relay */
 /* The environment's TAP is there: fd is taken over. */
 void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd);
 void daemon_switch_env_close(struct daemon *d, struct env *e);

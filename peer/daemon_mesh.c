@@ -63,6 +63,11 @@ static void on_keys(void *arg, const struct mesh_keys *keys)
     daemon_switch_keys(arg, keys);
 }
 
+static void on_data(void *arg, const uint8_t *data, size_t len)
+{
+    daemon_switch_relayed(arg, data, len);
+}
+
 static void on_admission(void *arg, const struct mesh_effect *fx)
 {
     struct daemon *d = arg;
@@ -152,7 +157,8 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
                                   .up = on_up,
                                   .down = on_down,
                                   .keys = on_keys,
-                                  .admission = on_admission};
+                                  .admission = on_admission,
+                                  .data = on_data};
     struct call_hooks call_hooks = {.arg = d, .send = calls_send, .answer = calls_answer};
     if (!strcmp(d->cfg.overlay_cipher, "chacha"))
         cfg.ciphers = 1u << NOISE_CHACHAPOLY;

@@ -35,11 +35,26 @@ static void on_unknown(void *arg, const struct mesh_addr *from, const uint8_t *d
     mesh_io_datagram(d->mesh, from, data, len);
 }
 
+static void on_relayed(void *arg, uint32_t local, const uint8_t *data, size_t len)
+{
+    struct daemon *d = arg;
+    struct mesh_event ev = {.kind = MESH_EV_RELAYED, .relayed = {.local = local, .data = data, .len = len}};
+    (void)mesh_step(mesh_io_core(d->mesh), daemon_now(), &ev);
+}
+
 static void on_collect(uv_async_t *a)
 {
     struct daemon *d = a->data;
-    if (d->datapath && d->mesh)
-        datapath_collect(d->datapath, NULL, on_unknown, d);
+    if (!d->datapath || !d->mesh)
+        return;
+    datapath_collect(d->datapath, NULL, on_unknown, d);
+    datapath_collect_relayed(d->datapath, on_relayed, d);
+}
+
+void daemon_switch_relayed(struct daemon *d, const uint8_t *data, size_t len)
+{
+    if (d->datapath)
+        datapath_inject(d->datapath, data, len);
 }
 
 static bool key_of(void *arg, const struct vi_id *peer, uint8_t pk[32])

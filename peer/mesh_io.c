@@ -168,6 +168,9 @@ static void perform(struct mesh_io *m, const struct mesh_effect *fx)
     case MESH_FX_ADMISSION_REQUEST:
         m->hooks.admission(m->hooks.arg, fx);
         break;
+    case MESH_FX_DATA:
+        m->hooks.data(m->hooks.arg, fx->data, fx->len);
+        break;
     case MESH_FX_ADMISSION_ANSWER: /* a running peer never joins */
         break;
     }

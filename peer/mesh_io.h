@@ -21,6 +21,8 @@ struct mesh_io_hooks {
     void (*down)(void *arg, const struct vi_id *peer, enum mesh_down why, int err);
     void (*keys)(void *arg, const struct mesh_keys *keys);
     void (*admission)(void *arg, const struct mesh_effect *request);
+    /* A data packet that came through a relay, for the data path. */
+    void (*data)(void *arg, const uint8_t *data, size_t len);
 };
 
 struct mesh_io;

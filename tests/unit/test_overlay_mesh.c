@@ -180,6 +180,9 @@ static void drain(struct node *n)
                 n->newest = fx->keys;
             }
             break;
+        case MESH_FX_DATA:
+            fail_msg("nothing is relayed here");
+            break;
         case MESH_FX_ADMISSION_REQUEST:
             n->requests++;
             n->admission = fx->admission;
