@@ -221,7 +221,7 @@ static void refuse(const char *method, uint64_t id, struct vi_writer *w)
 static void empty(const char *method, uint64_t id, struct vi_writer *w)
 {
     response(w, id);
-    if (!strcmp(method, "members") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "events") ||
+    if (!strcmp(method, "members") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "revocations") || !strcmp(method, "events") ||
         !strcmp(method, "trace"))
         vi_write_array(w, 0);
     else
@@ -366,7 +366,58 @@ static void deep(const char *method, uint64_t id, struct vi_writer *w)
     w->len = 40;
 }
 
+static void cert(const char *method, uint64_t id, struct vi_writer *w)
+{
+    (void)method;
+    response(w, id);
+    vi_write_map(w, 5);
+    text(w, "host", "north");
+    text(w, "issued_by", "the authority");
+    number(w, "not_after", 1700000000);
+    text(w, "capabilities", "admit,renew");
+    vi_write_str(w, "authorities");
+    vi_write_array(w, 2);
+    vi_write_map(w, 2);
+    text(w, "id", "aa11");
+    text(w, "state", "newest");
+    vi_write_map(w, 3);
+    text(w, "id", "bb22");
+    text(w, "state", "trusted");
+    number(w, "until", 1700000000);
+}
+
+static void revocations(const char *method, uint64_t id, struct vi_writer *w)
+{
+    (void)method;
+    response(w, id);
+    vi_write_array(w, 1);
+    vi_write_map(w, 4);
+    text(w, "peer", "00112233445566778899aabbccddeeff");
+    text(w, "host", "south");
+    text(w, "by", "the authority");
+    text(w, "why", "lost\x1b[2J");
+}
+
 /* ---- tests ---- */
+
+static void test_keys(void **unused)
+{
+    (void)unused;
+    assert_int_equal(run("cert", cert), CLI_OK);
+    says(out, "issued by");
+    says(out, "the authority");
+    says(out, "admit,renew");
+    says(out, "trusted");
+    says(out, "2023-11-14");
+    assert_int_equal(run("revocations", revocations), CLI_OK);
+    says(out, "south");
+    says(out, "00112233");
+    assert_null(strchr(out, 0x1b));
+    assert_int_equal(run("revocations", empty), CLI_OK);
+    says(out, "nobody was revoked");
+    assert_int_equal(run("revoke x", refuse), CLI_FAILED);
+    assert_string_equal(out, "");
+}
 
 static void test_requests(void **unused)
 {
@@ -391,6 +442,17 @@ static void test_requests(void **unused)
         {"invite", "invite {uses 1 ttl_s 3600}\n"},
         {"invite --uses 3 --ttl 7d", "invite {uses 3 ttl_s 604800}\n"},
         {"invite --ttl 90", "invite {uses 1 ttl_s 90}\n"},
+        {"cert", "cert {}\n"},
+        {"cert renew", "cert.renew {}\n"},
+        {"revoke host3", "revoke {host host3}\n"},
+        {"revoke host3 --why stolen", "revoke {host host3 why stolen}\n"},
+        {"revocations", "revocations {}\n"},
+        {"delegate host2 admit,renew", "delegate {host host2 capabilities admit,renew ttl_s 31536000}\n"},
+        {"delegate host2 none --ttl 2d", "delegate {host host2 capabilities none ttl_s 172800}\n"},
+        {"authority rollover", "authority.rollover {overlap_s 2592000}\n"},
+        {"authority rollover --overlap 12h", "authority.rollover {overlap_s 43200}\n"},
+        {"authority retire", "authority.retire {force 0}\n"},
+        {"authority retire --force", "authority.retire {force 1}\n"},
     };
     (void)unused;
     for (size_t i = 0; i < sizeof t / sizeof *t; i++) {
@@ -405,7 +467,9 @@ static void test_usage(void **unused)
         "status extra", "explain", "env", "env paint web", "env create", "env create a b", "migrate", "migrate a b c",
         "handover", "handover resolve 0a", "mode a b", "invite --uses 0", "invite --uses -1", "invite --uses 1x",
         "invite --ttl 0", "invite --ttl h", "invite --ttl 400d", "invite --ttl 99999999999999999999s", "events --after x",
-        "events --limit 0", "env create a --shares 0", "status --nonsense"};
+        "events --limit 0", "env create a --shares 0", "status --nonsense", "cert forge", "cert renew now", "revoke",
+        "revoke a b", "delegate a", "delegate a admit --ttl 0", "delegate a admit --ttl 4000d", "authority",
+        "authority burn", "authority rollover --overlap 5s", "authority rollover --overlap x"};
     (void)unused;
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         if (run(wrong[i], empty) != CLI_USAGE)
@@ -597,7 +661,7 @@ static void test_bad_server(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_status),
+        cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_keys), cmocka_unit_test(test_status),
         cmocka_unit_test(test_table), cmocka_unit_test(test_refused), cmocka_unit_test(test_follow),
         cmocka_unit_test(test_migrate), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
         cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top),
