@@ -333,9 +333,12 @@ static void on_ack(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *
         m->nat_at = now;
     path->proven_at = now;
     if (relayed(p)) {
+        bool before = mesh_addr_equal(&to, &path->direct);
+        bool punched = before ? path->punched : !mesh_addr_equal(&to, &p->hint);
+
         m->n.paths_direct++;
         move(m, p, &to, now);
-        path->punched = !mesh_addr_equal(&to, &p->hint);
+        path->punched = punched;
     }
 }
 
