@@ -208,6 +208,7 @@ static void word(struct gossip *g, const struct vi_id *via, const struct gsp_rea
     g->count.rx_stale++;
     if (it->st.incarnation == w->st.incarnation)
         take_cert(g, i, it);
+    w = g->m[i].word; /* with a new certificate it is another */
     /* the member itself is behind what it once said, or doesn't know that it is thought dead */
     if (it->st.incarnation < w->st.incarnation || g->m[i].state == GOSSIP_DEAD)
         answer_stale(g, via, i, it);
