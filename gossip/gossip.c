@@ -22,6 +22,7 @@ void gossip_config_domain(struct gossip_config *c)
         .gossip_fanout = 3,
         .retransmit = 4,
         .sync_interval = 10 * VI_SEC,
+        .lost_every = 4,
         .store_interval = VI_SEC,
         .store_datagrams = 4,
         .lag_limit = 250 * VI_MSEC,
@@ -44,7 +45,8 @@ void gossip_config_federation(struct gossip_config *c)
     c->alpha = 4;
     c->gossip_interval = 500 * VI_MSEC;
     c->gossip_fanout = 4;
-    c->sync_interval = 30 * VI_SEC;
+    c->sync_interval = 15 * VI_SEC;
+    c->lost_every = 2;
     c->store_interval = 2 * VI_SEC;
     c->silence = 9 * VI_SEC;
     c->silence_most = 45 * VI_SEC;
@@ -62,7 +64,7 @@ static bool config_ok(const struct gossip_config *c)
            c->timeout_max >= c->timeout_min && c->timeout_max <= c->probe_interval &&
            c->indirect <= GSP_HELPERS && c->health_max <= 64 && c->alpha >= 1 && c->beta >= 1 &&
            c->confirmations < GSP_ACCUSERS && c->gossip_interval > 0 && c->gossip_fanout >= 1 &&
-           c->gossip_fanout <= 16 && c->retransmit >= 1 && c->sync_interval > 0 &&
+           c->gossip_fanout <= 16 && c->retransmit >= 1 && c->sync_interval > 0 && c->lost_every >= 1 &&
            c->store_interval > 0 && c->store_datagrams >= 1 && c->lag_limit > 0 &&
            c->max_members >= 2 && c->max_members <= 1000000 && c->sign && c->verify && c->admit;
 }

@@ -64,7 +64,8 @@ struct gossip_config {
     vi_time gossip_interval;  /* rumours go to `gossip_fanout` members so often, while there are any */
     unsigned gossip_fanout;
     unsigned retransmit;      /* each rumour goes out ⌈retransmit × log10(n + 1)⌉ times */
-    vi_time sync_interval;    /* digest sync with one member; every fourth to a dead one or a seed */
+    vi_time sync_interval;    /* digest sync with one member; … */
+    unsigned lost_every;      /* … of so many one with a dead one or a seed, for ever */
     vi_time store_interval;   /* summaries and records: exchange with one member */
     unsigned store_datagrams; /* digests sent per exchange, and answers to one, at most (≥ 1) */
     vi_time lag_limit;        /* a step later than its deadline by more is a lag of ours */

@@ -336,8 +336,11 @@ uint32_t gsp_member_add(struct gossip *g, struct gsp_word *word, enum gossip_sta
         toggle(g, m);
     if (i == GSP_SELF)
         return i;
-    if (gsp_is_up(m))
+    if (gsp_is_up(m)) {
         order_insert(g, i);
+        if (g->norder == 1)
+            gsp_retry_lost(g); /* not alone any more: other seeds may know others */
+    }
     gsp_member_effect(g, i, 0, GOSSIP_UP, &self);
     return i;
 }

@@ -29,6 +29,22 @@ static void send_to(struct gossip *g, uint32_t to, struct gsp_out *o)
     gsp_send(g, gsp_id(&g->m[to]), &g->m[to].word->st.addr, o);
 }
 
+static uint32_t strangers(const struct gossip *g)
+{
+    uint32_t n = 0;
+
+    for (unsigned k = 0; k < g->nseeds; k++)
+        n += gsp_find(g, &g->seed[k].id) == GSP_NONE;
+    return n;
+}
+
+void gsp_retry_lost(struct gossip *g)
+{
+    g->retries = 2 * (g->ndead + strangers(g)); /* chosen by chance, so most of them once */
+    if (g->retries)
+        sooner(g, VERY_SOON);
+}
+
 /* ---- joining ----------------------------------------------------------------------------------- */
 
 int gsp_seed_add(struct gossip *g, const struct vi_id *id, const struct gossip_addr *addr)
@@ -49,6 +65,8 @@ int gsp_seed_add(struct gossip *g, const struct vi_id *id, const struct gossip_a
     if (!g->norder) {
         g->next_join = g->now;
         g->join_gap = JOIN_GAP;
+    } else if (gsp_find(g, id) == GSP_NONE) {
+        gsp_retry_lost(g); /* it may lead to others than those that we know */
     }
     return 0;
 }
@@ -106,23 +124,14 @@ void gsp_send_hash(struct gossip *g, uint32_t to)
     send_to(g, to, &o);
 }
 
-void gsp_retry_lost(struct gossip *g)
-{
-    g->retries = 2 * g->ndead; /* chosen by chance, so most of them once */
-    if (g->retries)
-        sooner(g, VERY_SOON);
-}
-
 /* One of the dead, or of the seeds that aren't members, by chance. */
 static bool try_the_lost(struct gossip *g)
 {
-    uint32_t strangers = 0, pick;
+    uint32_t others = strangers(g), pick;
 
-    for (unsigned k = 0; k < g->nseeds; k++)
-        strangers += gsp_find(g, &g->seed[k].id) == GSP_NONE;
-    if (!strangers && !g->ndead)
+    if (!others && !g->ndead)
         return false;
-    pick = vi_rng_below(g->rng, strangers + g->ndead);
+    pick = vi_rng_below(g->rng, others + g->ndead);
     for (unsigned k = 0; k < g->nseeds; k++)
         if (gsp_find(g, &g->seed[k].id) == GSP_NONE && pick-- == 0) {
             send_join(g, &g->seed[k].id, &g->seed[k].addr);
@@ -153,7 +162,7 @@ void gsp_sync_tick(struct gossip *g)
     forget_left(g);
     if (!g->norder && !g->ndead)
         return; /* seeds are tried by gsp_join_tick() */
-    if ((++g->syncs % 4 == 0 || !g->norder || g->retries) && try_the_lost(g)) {
+    if ((++g->syncs % g->cfg.lost_every == 0 || !g->norder || g->retries) && try_the_lost(g)) {
         if (g->retries && --g->retries)
             sooner(g, VERY_SOON);
         return;

@@ -7,6 +7,9 @@
 
 struct peers;
 
+/* In a signature's place, where there are very many: it tells every key and text apart, and is no proof. */
+void peers_stub(uint8_t sig[GOSSIP_SIG], const uint8_t *data, size_t len, const uint8_t *pk);
+
 struct peers_config {
     uint64_t seed;
     unsigned n;

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "tests/sim/federation.h"
 #include "tests/sim/gossip_peers.h"
 
 static const struct world_net lan = {.delay_min = 200, .delay_max = 2 * VI_MSEC};
@@ -558,6 +559,75 @@ static bool flat(const struct measure_config *c, struct measured *m)
     return ok;
 }
 
+static bool settle(struct federation *f, vi_time most)
+{
+    struct world *w = federation_world(f);
+    vi_time end = world_now(w) + most;
+
+    while (!federation_agreed(f)) {
+        if (world_now(w) >= end)
+            return false;
+        world_run(w, world_now(w) + 250 * VI_MSEC);
+    }
+    return true;
+}
+
+/* The representative of a domain crashes: until another represents it, and until all others know that one. */
+static bool replaced(struct federation *f, unsigned domain, struct measured *m)
+{
+    struct world *w = federation_world(f);
+    vi_time at = world_now(w);
+    unsigned old = 0, now = 0;
+
+    if (federation_acting(f, domain, &old) != 1)
+        return false;
+    world_crash(w, old);
+    while (!federation_acting(f, domain, &now) && world_now(w) - at < 60 * VI_SEC)
+        world_run(w, world_now(w) + 50 * VI_MSEC);
+    figure(m, "representative_after_crash_s", seconds(world_now(w) - at));
+    while (!(federation_acting(f, domain, &now) == 1 && federation_known(f, now)) &&
+           world_now(w) - at < 120 * VI_SEC)
+        world_run(w, world_now(w) + 50 * VI_MSEC);
+    figure(m, "representative_known_after_crash_s", seconds(world_now(w) - at));
+    return true;
+}
+
+static bool federated(const struct measure_config *c, struct measured *m)
+{
+    struct federation_config fc = {.seed = c->seed, .domains = c->domains ? c->domains : 100,
+                                   .members = c->n ? c->n : 100, .net = lan};
+    double before = heap_bytes(), begin = wall();
+    struct federation *f = federation_new(&fc);
+    struct world *w = f ? federation_world(f) : NULL;
+    unsigned n = fc.domains * fc.members;
+    vi_time t;
+    bool ok;
+
+    if (!f)
+        return false;
+    t = world_now(w);
+    for (unsigned k = 0; k < n; k++) {
+        world_start(w, k % fc.domains * fc.members + k / fc.domains);
+        world_run(w, t + 20 * VI_SEC * (vi_time)(k + 1) / n);
+    }
+    ok = settle(f, 300 * VI_SEC);
+    figure(m, "converged_after_s", seconds(world_now(w) - t));
+    figure(m, "wall_s", wall() - begin);
+    figure(m, "events_per_s", (double)world_events(w) / (wall() - begin));
+    figure(m, "bytes_per_observer_and_member",
+           (heap_bytes() - before - (double)world_bytes(w)) /
+               ((double)n * fc.members + (double)fc.domains * fc.domains));
+    world_run(w, world_now(w) + 40 * VI_SEC);
+    figure(m, "summaries_fresh_pct", 100 * federation_summaries(f, 60 * VI_SEC));
+    for (unsigned k = 0; ok && k < 5; k++) {
+        ok = replaced(f, (k * 17 + 3) % fc.domains, m);
+        world_run(w, world_now(w) + 10 * VI_SEC);
+    }
+    ok = ok && settle(f, 300 * VI_SEC);
+    federation_free(f);
+    return ok;
+}
+
 const struct measure_case measure_cases[] = {
     {"crash", "five crashes one after the other: when the first and when all know", crash},
     {"interval", "members blocked again and again: healthy ones removed (Lifeguard, §V-C)", interval},
@@ -568,5 +638,6 @@ const struct measure_case measure_cases[] = {
     {"join", "all join at once through one seed", join},
     {"update", "a member changes at 25 % loss: until all know", update},
     {"flat", "very many members in one domain, from nothing to agreement", flat},
+    {"federation", "domains of members, from nothing to agreement; their representatives crash", federated},
     {NULL, NULL, NULL},
 };

@@ -28,6 +28,7 @@ struct measure_config {
     double blocked_s;   /* … for so long … */
     double normal_s;    /* … and then not for so long */
     double duration_s;  /* 0: as the case has it */
+    unsigned domains;   /* federation: so many; 0: 100 */
 };
 
 void figure(struct measured *m, const char *name, double value);

@@ -11,7 +11,7 @@ static int usage(FILE *out, int status)
 {
     fprintf(out,
             "usage: violin-sim measure CASE [--seed N] [--n N] [--swim] [--alpha A] [--beta B]\n"
-            "                  [--anomalous N] [--blocked S] [--normal S] [--duration S]\n\ncases:\n");
+            "                  [--anomalous N] [--blocked S] [--normal S] [--duration S] [--domains N]\n\ncases:\n");
     for (const struct measure_case *c = measure_cases; c->name; c++)
         fprintf(out, "  %-18s %s\n", c->name, c->what);
     return status;
@@ -49,6 +49,8 @@ static int measure(int argc, char **argv)
             mc.blocked_s = strtod(v, NULL);
         else if (!strcmp(o, "--normal"))
             mc.normal_s = strtod(v, NULL);
+        else if (!strcmp(o, "--domains"))
+            mc.domains = (unsigned)strtoul(v, NULL, 10);
         else if (!strcmp(o, "--duration"))
             mc.duration_s = strtod(v, NULL);
         else
