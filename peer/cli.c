@@ -601,6 +601,9 @@ static const struct entry {
 } entries[] = {
     {"status", do_status, plain_options, 0, 0, "", "What this peer is, knows and warns of."},
     {"members", do_members, plain_options, 0, 0, "", "The domain's hosts, how they are and how full."},
+    {"reachability", cli_do_reachability, plain_options, 0, 1, "[PEER]",
+     "Which way other peers are reached: direct, punched (through NATs), relayed by another peer, or none; how long "
+     "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
     {"env", do_env, env_options, 1, 2, "list\ncreate NAME\nshow NAME\nremove NAME",
@@ -635,6 +638,7 @@ static const struct entry {
 const struct cli_command cli_commands[] = {
     {"status", "", "what this peer is, knows and warns of"},
     {"members", "", "the domain's hosts"},
+    {"reachability", "[PEER]", "which way other peers are reached"},
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
     {"env", "create|list|show|remove", "environments"},

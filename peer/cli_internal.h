@@ -34,6 +34,9 @@ void cli_one_param(struct cli_params *p, const char *key, const char *value);
 int cli_ask(struct cli_client *c, const struct args *a, const char *method, const struct cli_params *p,
             const struct cli_field *fields, const char *none);
 
+/* cli_reach.c */
+int cli_do_reachability(struct cli_client *c, struct args *a);
+
 /* cli_keys.c */
 extern const struct argp_option cli_revoke_options[], cli_delegate_options[], cli_authority_options[];
 int cli_do_cert(struct cli_client *c, struct args *a);

@@ -48,6 +48,8 @@ static const struct key keys[] = {
     K_WORD("overlay-vnet-hdr", overlay_vnet_hdr, "auto", "auto|off", "superframes and unfinished checksums to and from the TAPs where that works"),
     K_WORD("overlay-cipher", overlay_cipher, "auto", "auto|chacha", "AES-GCM where both hosts have its instructions, or always ChaCha20-Poly1305"),
     K_WHOLE("overlay-path-mtu", overlay_path_mtu, 0, 0, 9251, "bytes", "of an IP packet between hosts, at most; 0: found out for each path"),
+    K_WHOLE("relay-bandwidth", relay_bandwidth, 12, 0, 2000, "MiB/s",
+            "passed on between each two others that can't reach each other directly; 0: nothing"),
     K_WHOLE("migration-bandwidth", migration_bandwidth, 0, 0, 100000, "MiB/s",
             "at most, for each guest that moves; 0: no limit"),
     K_WORD("hypervisor", hypervisor, "libxl", "libxl|simulated", "what runs the guests"),

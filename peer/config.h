@@ -24,6 +24,7 @@ struct config {
     char seeds[CONFIG_LIST][CONFIG_TEXT];
     unsigned n_seeds;
     long overlay_mtu, overlay_threads, overlay_path_mtu;
+    long relay_bandwidth; /* MiB/s, 0: relays nothing */
     char overlay_gso[CONFIG_TEXT], overlay_vnet_hdr[CONFIG_TEXT], overlay_cipher[CONFIG_TEXT];
     long migration_bandwidth; /* MiB/s, 0: none */
     /* hypervisor */

@@ -87,6 +87,7 @@ static void step_all(struct daemon *d)
     mesh_io_pump(d->mesh, now);
     if (!d->stopping) {
         daemon_keys_pump(d, now);
+        daemon_reach_tick(d, now);
         daemon_guests_tick(d, now);
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);

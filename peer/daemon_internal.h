@@ -93,6 +93,9 @@ struct daemon {
     struct mesh_config mesh_cfg; /* bulk streams use it too */
     struct mesh_io *mesh;
     struct mesh_addr own_addr;
+    struct vi_id relays[MESH_RELAYS]; /* preferred */
+    unsigned n_relays;
+    vi_time next_reach;
     struct udp_sockets udp;
     struct vswitch *vswitch;
     struct datapath *datapath;
@@ -150,6 +153,12 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap);
 void daemon_mesh_clock(struct daemon *d);
 void daemon_mesh_close(struct daemon *d);
 void daemon_connect_seeds(struct daemon *d);
+
+/* daemon_reach.c: ways to other peers */
+void daemon_reach_seed(struct daemon *d, const struct vi_id *seed); /* preferred as a relay */
+void daemon_reach_tick(struct daemon *d, vi_time now);
+bool daemon_reach_may_relay(void *arg, const struct vi_id *from, const struct vi_id *to);
+void daemon_do_reachability(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_gossip.c */
 int daemon_gossip_open(struct daemon *d, char *why, size_t cap);

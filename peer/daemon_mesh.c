@@ -102,6 +102,7 @@ static void connect_seed(struct daemon *d, const struct seed *s)
     if (!d->own_addr.family)
         daemon_find_address(d, &a);
     mesh_io_connect(d->mesh, &id, s->x, &a);
+    daemon_reach_seed(d, &id);
     daemon_gossip_seed(d, &id, &a);
 }
 
@@ -169,6 +170,10 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     cfg.lookup_psk = lookup_psk;
     cfg.refuse = daemon_keys_refuses;
     cfg.vouch = daemon_keys_vouches;
+    cfg.relay = daemon_reach_may_relay;
+    cfg.relay_off = d->cfg.relay_bandwidth == 0;
+    cfg.relay_bytes = (uint32_t)d->cfg.relay_bandwidth * 1048576U;
+    cfg.relay_packets = cfg.relay_bytes / 512; /* small ones cost as much as half a kilobyte */
     d->mesh_cfg = cfg;
     d->mesh = mesh_io_open(&d->loop, d->udp.control, d->udp.first, &cfg, &d->rng, &hooks);
     d->calls = calls_new(&call_hooks, &d->rng);

@@ -465,6 +465,7 @@ static void do_invite(void *arg, struct rpc_call *call, struct vi_reader *params
 const struct rpc_entry daemon_methods[] = {
     {"status", do_status, false},
     {"members", do_members, false},
+    {"reachability", daemon_do_reachability, false},
     {"guests", do_guests, false},
     {"env.list", do_env_list, false},
     {"env.show", do_env_show, false},
