@@ -8,11 +8,11 @@ from lab import Lab, run, wait_for
 
 RULES = """
 table ip nat {
-    chain post { type nat hook postrouting priority 100; oifname "out" masquerade %s; }
+    chain leaving { type nat hook postrouting priority 100; oifname "out" masquerade %s; }
 }
 table ip filter {
-    chain in { type filter hook input priority 0; iifname "out" ct state new drop; }
-    chain fwd { type filter hook forward priority 0; iifname "out" ct state new drop; }
+    chain arriving { type filter hook input priority 0; iifname "out" ct state new drop; }
+    chain through { type filter hook forward priority 0; iifname "out" ct state new drop; }
 }
 """
 
@@ -154,8 +154,8 @@ def table_is_complete():
 def one_way():
     """packets pass in one direction only: relayed, with the reason; direct again when the block goes"""
     nft(h6.ns, "add table ip block")
-    nft(h6.ns, "add chain ip block in { type filter hook input priority 0 ; }")
-    nft(h6.ns, "add rule ip block in ip saddr 10.77.0.1 drop")
+    nft(h6.ns, "add chain ip block arriving { type filter hook input priority 0 ; }")
+    nft(h6.ns, "add rule ip block arriving ip saddr 10.77.0.1 drop")
     both(h1, h6, "relayed")
     frames_pass(h1, h6)
     frames_pass(h6, h1)
