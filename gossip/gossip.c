@@ -379,6 +379,17 @@ static int forget(struct gossip *g, const struct vi_id *id)
     return 0;
 }
 
+/* Members of whom we have a newer word than certificate. */
+static void recheck(struct gossip *g)
+{
+    for (uint32_t i = GSP_SELF + 1; i < g->n; i++) {
+        const struct gsp_word *w = g->m[i].word;
+
+        if (w && gsp_is_up(&g->m[i]) && gsp_cert_tag(w->cert, w->cert_len) != w->st.cert_tag)
+            gsp_want(g, &w->st.id, w->st.id.b);
+    }
+}
+
 static void hint(struct gossip *g, const struct vi_id *id, bool reachable)
 {
     uint32_t i = gsp_find(g, id);
@@ -416,6 +427,9 @@ static int own_event(struct gossip *g, const struct gossip_event *ev)
         return set_record(g, ev);
     case GOSSIP_EV_FORGET:
         return forget(g, &ev->peer);
+    case GOSSIP_EV_RECHECK:
+        recheck(g);
+        return 0;
     default:
         return VI_EINVAL;
     }

@@ -119,7 +119,8 @@ enum gossip_event_kind {
     GOSSIP_EV_SET_SELF,    /* own address, meta or certificate changed */
     GOSSIP_EV_SET_SUMMARY, /* own summary; each call makes a new version, age 0 */
     GOSSIP_EV_SET_RECORD,  /* a record of ours, or one from the owner's store after a restart */
-    GOSSIP_EV_FORGET       /* drop a member and what it published (revoked) */
+    GOSSIP_EV_FORGET,      /* drop a member and what it published (revoked) */
+    GOSSIP_EV_RECHECK      /* admit() says yes to more than it did: ask for the certificates it refused */
 };
 
 struct gossip_event {

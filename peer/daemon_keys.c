@@ -12,6 +12,8 @@
 #include "peer/base/log.h"
 #include "peer/rpc_write.h"
 
+#define RECHECKS 24 /* 5 s apart: the members go over within a minute or so */
+
 /* ---- what was kept of members ---- */
 
 static bool kept_cert(void *arg, const struct vi_id *peer, struct cert *c)
@@ -184,6 +186,7 @@ static void changed(struct daemon *d, unsigned kind, const uint8_t *bytes, size_
                                           o.retired ? "an authority of %s is retired" : "%s has a new authority",
                                           d->me.cert.domain));
         d->keys->next = 0;
+        d->keys->rechecks = RECHECKS;
     }
 }
 
@@ -372,6 +375,12 @@ void daemon_keys_pump(struct daemon *d, vi_time now)
     k->next = now + VI_SEC;
     if (keyring_tick(&k->ring, vi_clock_wall()))
         daemon_event_done(d, daemon_event(d, "keys", d->me.cert.domain, "an authority's time is over"));
+    if (k->rechecks && now >= k->recheck_at) { /* who was faster than the news of its authority */
+        struct gossip_event ev = {.kind = GOSSIP_EV_RECHECK};
+        (void)gossip_step(d->gossip, now, &ev);
+        k->rechecks--;
+        k->recheck_at = now + 5 * VI_SEC;
+    }
     if (now >= k->next_authority) {
         k->next_authority = now + 10 * VI_SEC;
         daemon_authority_tick(d);

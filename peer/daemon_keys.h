@@ -27,6 +27,8 @@ struct keys {
     bool enforce;          /* a revocation is new */
     vi_time next;          /* housekeeping */
     vi_time next_authority;
+    vi_time recheck_at;    /* members' certificates that were refused; 0: no need */
+    unsigned rechecks;
     /* our own renewal */
     bool asking, forced;   /* forced: by `violin cert renew` */
     unsigned tried;        /* candidates asked in this round */
