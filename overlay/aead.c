@@ -1,24 +1,29 @@
 /* See aead.h. */
 #include "overlay/aead.h"
 
+#include <openssl/evp.h>
 #include <string.h>
 
 #include "peer/base/err.h"
 
-int aead_init(struct aead_key *k, enum noise_cipher c, const uint8_t key[NOISE_KEY])
+int aead_init(struct aead_key *k, enum noise_cipher c, const uint8_t key[NOISE_KEY], bool seal)
 {
+    const EVP_CIPHER *e = c == NOISE_AESGCM ? EVP_aes_256_gcm() : EVP_chacha20_poly1305();
+    k->ctx = NULL;
+    k->cipher = c;
     if (!(noise_ciphers() & 1U << c))
         return VI_EUNSUPPORTED;
-    k->cipher = c;
-    memcpy(k->key, key, NOISE_KEY);
-    if (c == NOISE_AESGCM)
-        crypto_aead_aes256gcm_beforenm(&k->aes, key);
-    return 0;
+    k->ctx = EVP_CIPHER_CTX_new();
+    if (k->ctx && EVP_CipherInit_ex(k->ctx, e, NULL, key, NULL, seal) == 1)
+        return 0;
+    aead_clear(k);
+    return VI_ENOMEM;
 }
 
 void aead_clear(struct aead_key *k)
 {
-    sodium_memzero(k, sizeof *k);
+    EVP_CIPHER_CTX_free(k->ctx); /* clears what it holds */
+    k->ctx = NULL;
 }
 
 /* Noise §12.3, §12.4: ChaChaPoly's counter is little-endian, AESGCM's big-endian, behind four zeros. */
@@ -29,26 +34,33 @@ static void nonce_of(enum noise_cipher c, uint64_t n, uint8_t out[12])
         out[4 + i] = (uint8_t)(n >> (c == NOISE_AESGCM ? 56 - 8 * i : 8 * i));
 }
 
-void aead_seal(const struct aead_key *k, uint64_t n, const void *ad, size_t ad_len, uint8_t *data, size_t len)
+int aead_seal(const struct aead_key *k, uint64_t n, const void *ad, size_t ad_len, uint8_t *data, size_t len)
 {
     uint8_t nonce[12];
+    int out;
     nonce_of(k->cipher, n, nonce);
-    if (k->cipher == NOISE_AESGCM)
-        crypto_aead_aes256gcm_encrypt_afternm(data, NULL, data, len, ad, ad_len, NULL, nonce, &k->aes);
-    else
-        crypto_aead_chacha20poly1305_ietf_encrypt(data, NULL, data, len, ad, ad_len, NULL, nonce, k->key);
+    if (EVP_EncryptInit_ex(k->ctx, NULL, NULL, NULL, nonce) != 1 ||
+        EVP_EncryptUpdate(k->ctx, NULL, &out, ad, (int)ad_len) != 1 ||
+        EVP_EncryptUpdate(k->ctx, data, &out, data, (int)len) != 1 ||
+        EVP_EncryptFinal_ex(k->ctx, data + len, &out) != 1 ||
+        EVP_CIPHER_CTX_ctrl(k->ctx, EVP_CTRL_AEAD_GET_TAG, NOISE_TAG, data + len) != 1)
+        return VI_EIO;
+    return 0;
 }
 
 int aead_open(const struct aead_key *k, uint64_t n, const void *ad, size_t ad_len, uint8_t *data, size_t len)
 {
     uint8_t nonce[12];
-    int bad;
+    int out;
     if (len < NOISE_TAG)
         return VI_EAUTH;
+    len -= NOISE_TAG;
     nonce_of(k->cipher, n, nonce);
-    if (k->cipher == NOISE_AESGCM)
-        bad = crypto_aead_aes256gcm_decrypt_afternm(data, NULL, NULL, data, len, ad, ad_len, nonce, &k->aes);
-    else
-        bad = crypto_aead_chacha20poly1305_ietf_decrypt(data, NULL, NULL, data, len, ad, ad_len, nonce, k->key);
-    return bad ? VI_EAUTH : 0;
+    if (EVP_DecryptInit_ex(k->ctx, NULL, NULL, NULL, nonce) != 1 ||
+        EVP_CIPHER_CTX_ctrl(k->ctx, EVP_CTRL_AEAD_SET_TAG, NOISE_TAG, data + len) != 1 ||
+        EVP_DecryptUpdate(k->ctx, NULL, &out, ad, (int)ad_len) != 1 ||
+        EVP_DecryptUpdate(k->ctx, data, &out, data, (int)len) != 1 ||
+        EVP_DecryptFinal_ex(k->ctx, data + len, &out) != 1)
+        return VI_EAUTH;
+    return 0;
 }

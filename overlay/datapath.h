@@ -64,8 +64,9 @@ void datapath_stop(struct datapath *d);
 void datapath_set_table(struct datapath *d, struct switch_table *t);
 /* New, changed or withdrawn keys of a session. */
 void datapath_set_keys(struct datapath *d, const struct mesh_keys *k);
-/* The TAP of the environment with this id; fd (non-blocking) is taken over, -1 closes it and its queues. */
-void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd);
+/* The TAP of the environment with this id; fd (non-blocking) is taken over, -1 closes it and its queues. vnet: its
+ * kernel is known to do superframes right (peer/agent_taptest.h). */
+void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd, bool vnet);
 /* One more queue of the same TAP, for the next thread that has none; taken over. Superfluous ones are closed. */
 void datapath_add_queue(struct datapath *d, const struct vi_id *env, int fd);
 void datapath_counters(struct datapath *d, struct datapath_counters *out);

@@ -1,5 +1,6 @@
 /* Sessions and their keys: the keyring, which is replaced as a whole. */
 #include <arpa/inet.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,7 +155,7 @@ static struct tx_queue *make_tx(const struct mesh_keys *k, uint16_t queue)
         return NULL;
     memset(t, 0, size);
     mesh_queue_key(k->tx_base, k->cipher, queue, key);
-    if (aead_init(&t->key, k->cipher, key)) {
+    if (aead_init(&t->key, k->cipher, key, true)) {
         free(t);
         t = NULL;
     }

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/udp.h>
+#include <sodium.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,7 +74,7 @@ static struct rx_queue *queue_of(struct worker *w, struct session *s, uint16_t q
         return q;
     memset(q, 0, size);
     mesh_queue_key(s->keys.rx_base, s->keys.cipher, queue, key);
-    if (aead_init(&q->key, s->keys.cipher, key)) {
+    if (aead_init(&q->key, s->keys.cipher, key, false)) {
         free(q);
         q = NULL;
     }

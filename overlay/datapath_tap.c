@@ -17,11 +17,11 @@
 /* ---- opening and closing ---- */
 
 /* What the TAP's kernel takes and gives; the plain way if it takes nothing. */
-static void set_offload(const struct datapath *d, struct tap *t)
+static void set_offload(struct tap *t, bool wanted)
 {
     unsigned long tcp = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN;
     t->vnet = t->udp = false;
-    if (d->cfg.no_vnet) {
+    if (!wanted) {
         (void)ioctl(t->fd[0], TUNSETOFFLOAD, 0UL); /* a peer before us may have turned it on */
         return;
     }
@@ -83,7 +83,7 @@ static void close_tap(struct datapath *d, const struct tap *t)
         close(t->fd[i]);
 }
 
-void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd)
+void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd, bool vnet)
 {
     struct taps *t;
     struct tap old = {.n = 0};
@@ -103,7 +103,7 @@ void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd)
         epoll_ctl(reader_of(d, slot, old.n, i)->epoll, EPOLL_CTL_DEL, old.fd[i], NULL);
     t->tap[slot] = (struct tap){.env = *env, .n = fd >= 0, .fd = {fd}};
     if (fd >= 0)
-        set_offload(d, &t->tap[slot]);
+        set_offload(&t->tap[slot], vnet && !d->cfg.no_vnet);
     publish(d, t);
     if (fd >= 0 && !watch(reader_of(d, slot, 1, 0), fd, slot))
         count(&d->n.tap_errors, 1);

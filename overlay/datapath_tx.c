@@ -81,13 +81,12 @@ static void send_many(struct worker *w, const struct send_batch *b)
     int n = sendmmsg(w->udp_fd, m, b->n, MSG_DONTWAIT);
     if (n == (int)b->n)
         return;
-    struct send_batch rest = {.to = b->to, .size = b->size};
     unsigned sent = n > 0 ? (unsigned)n : 0;
     for (unsigned i = sent; i < b->n; i++) { /* one by one, so that each says what is wrong */
         struct msghdr one = message_to(b->to, &iov[i]);
         if (send_once(w, &one) >= 0)
             continue;
-        not_sent(w, rest.to->s->path, 1, iov[i].iov_len, errno);
+        not_sent(w, b->to->s->path, 1, iov[i].iov_len, errno);
         if (no_room(errno)) {
             count(&w->n.tx_busy, b->n - i - 1);
             return;
@@ -166,14 +165,18 @@ static bool may_seal(const struct tx_queue *t, enum noise_cipher c)
     return t && (c != NOISE_AESGCM || t->counter < AES_MESSAGES);
 }
 
-static void seal(struct worker *w, const struct route *r, uint8_t *datagram, size_t len)
+static bool seal(struct worker *w, const struct route *r, uint8_t *datagram, size_t len)
 {
     struct tx_queue *t = r->s->tx[w->index];
     struct mesh_header h = {.type = MESH_DATA, .queue = (uint16_t)(w->index + 1), .receiver = r->s->keys.remote,
                             .counter = t->counter++};
     mesh_header_write(datagram, &h);
-    aead_seal(&t->key, h.counter, datagram, MESH_HEADER, datagram + MESH_HEADER, len);
+    if (aead_seal(&t->key, h.counter, datagram, MESH_HEADER, datagram + MESH_HEADER, len)) {
+        count(&w->n.tx_errors, 1);
+        return false;
+    }
     count(&t->sent, 1);
+    return true;
 }
 
 /* Where the plaintext, len bytes, of the next datagram to r goes; then tx_add(). */
@@ -190,7 +193,8 @@ static void add(struct worker *w, const struct route *r, size_t len)
 {
     struct send_batch *b = &w->send;
     size_t size = len + MESH_OVERHEAD;
-    seal(w, r, b->buf + b->bytes, len);
+    if (!seal(w, r, b->buf + b->bytes, len))
+        return;
     if (b->n == 0) {
         b->to = r;
         b->size = size;
@@ -206,7 +210,8 @@ int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t le
     struct msghdr m = message_to(r, &iov);
     if (!may_seal(r->s->tx[w->index], r->s->keys.cipher))
         return EKEYEXPIRED;
-    seal(w, r, datagram, len);
+    if (!seal(w, r, datagram, len))
+        return EIO;
     if (r->addr.family == MESH_VIA)
         return via_send(w, r, datagram, len + MESH_OVERHEAD);
     return send_once(w, &m) < 0 ? errno : 0;

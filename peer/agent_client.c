@@ -14,7 +14,7 @@
 
 #define CALLS_MAX 128 /* the agent refuses more at once */
 
-enum result { R_NONE, R_DONE, R_HOST, R_LIST, R_DESCRIBE, R_RESTORE, R_ENV, R_FACTS };
+enum result { R_NONE, R_DONE, R_HOST, R_LIST, R_DESCRIBE, R_RESTORE, R_ENV, R_QUEUE, R_FACTS };
 
 struct call {
     enum result kind; /* R_NONE: free */
@@ -27,9 +27,11 @@ struct call {
         hv_describe_done *describe;
         hv_restore_done *restore;
         agent_env_done *env;
+        agent_queue_done *queue;
         agent_facts_done *facts;
     } cb;
     void *arg;
+    struct vi_id env;        /* R_QUEUE */
     struct hv_guest *guests; /* R_LIST: as many as have come */
     bool no_memory;          /* for some of them */
     unsigned n_guests;
@@ -51,16 +53,29 @@ struct agent_client {
 static void answer_env(const struct call *k, int err, const char *text, struct vi_reader *r, int *fd)
 {
     char ifname[16] = "", bridge[16] = "";
+    struct agent_tap tap = {.fd = -1, .ifname = ifname, .bridge = bridge};
     if (!err) {
-        vi_read_array(r, 2);
+        vi_read_array(r, 3);
         vi_read_cstr(r, ifname, sizeof ifname);
         vi_read_cstr(r, bridge, sizeof bridge);
+        tap.vnet = vi_read_bool(r);
         err = r->err ? VI_EPROTO : *fd < 0 ? VI_EIO : 0;
     }
-    int tap = err ? -1 : *fd;
+    if (!err) {
+        tap.fd = *fd;
+        *fd = -1;
+    }
+    k->cb.env(k->arg, err, text, &tap);
+}
+
+static void answer_queue(const struct call *k, int err, const char *text, int *fd)
+{
+    int queue = *fd;
+    if (!err && queue < 0)
+        err = VI_EIO;
     if (!err)
         *fd = -1;
-    k->cb.env(k->arg, err, text, tap, ifname, bridge);
+    k->cb.queue(k->arg, err, text, &k->env, err ? -1 : queue);
 }
 
 static void answer_facts(const struct call *k, int err, struct vi_reader *r)
@@ -128,6 +143,7 @@ static void answer(struct call *slot, int err, const char *text, struct vi_reade
         break;
     }
     case R_ENV: answer_env(&k, err, text, r, fd); break;
+    case R_QUEUE: answer_queue(&k, err, text, fd); break;
     case R_FACTS: answer_facts(&k, err, r); break;
     }
     free(k.guests);
@@ -419,16 +435,30 @@ static const struct hypervisor_ops remote_ops = {
 /* ---- environments ------------------------------------------------------------------------------------ */
 
 int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu,
-                   agent_env_done *done, void *arg)
+                   unsigned queues, agent_env_done *done, void *arg)
 {
     struct hv_call q;
     int err = begin(&q, c, R_ENV, "env.open", arg);
     if (err)
         return err;
     q.slot->cb.env = done;
-    vi_write_array(&q.w, 2);
+    vi_write_array(&q.w, 3);
     vi_write_id(&q.w, env);
     vi_write_uint(&q.w, mtu);
+    vi_write_uint(&q.w, queues);
+    return finish(&q, -1);
+}
+
+int agent_env_queue(struct agent_client *c, const struct vi_id *env, agent_queue_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin(&q, c, R_QUEUE, "env.queue", arg);
+    if (err)
+        return err;
+    q.slot->cb.queue = done;
+    q.slot->env = *env;
+    vi_write_array(&q.w, 1);
+    vi_write_id(&q.w, env);
     return finish(&q, -1);
 }
 

@@ -22,10 +22,16 @@ struct agent_facts {
 };
 
 typedef void agent_on_lost(void *arg, const char *why);
-/* tap_fd belongs to the callee when err is 0, else it is -1. ifname is the TAP, bridge what guests
- * are configured with. detail is never NULL. */
-typedef void agent_env_done(void *arg, int err, const char *detail, int tap_fd, const char *ifname,
-                            const char *bridge);
+/* An environment's TAP. */
+struct agent_tap {
+    int fd;             /* the callee's when err is 0, else -1 */
+    bool vnet;          /* superframes were tried on this kernel's TAPs, and come through whole */
+    const char *ifname, *bridge; /* bridge: what guests are configured with */
+};
+/* detail is never NULL; tap is borrowed. */
+typedef void agent_env_done(void *arg, int err, const char *detail, const struct agent_tap *tap);
+/* fd as above. */
+typedef void agent_queue_done(void *arg, int err, const char *detail, const struct vi_id *env, int fd);
 typedef void agent_facts_done(void *arg, int err, const struct agent_facts *facts);
 
 /* fd: this process' end of the link (supervisor.h: PEER_CHILD_LINK_FD); taken over in every case.
@@ -43,9 +49,12 @@ void agent_client_close(struct agent_client *c);
 
 /* Makes (or finds) the environment's bridge vi-<first 8 hex digits> and its TAP vt-… and hands the
  * TAP over (IFF_NO_PI, IFF_VNET_HDR with 10 bytes, offloads off, non-blocking); asking again, also from a restarted peer, gives another descriptor of the same TAP.
- * mtu 576…9000. VI_EEXIST if another environment has these 8 digits. */
+ * mtu 576…9000; queues 1…8: how many the TAP may have, if it is made now. VI_EEXIST if another environment has these 8 digits. */
 int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu,
-                   agent_env_done *done, void *arg);
+                   unsigned queues, agent_env_done *done, void *arg);
+/* One more queue of the TAP: it is there as long as its descriptor is. VI_ENOTFOUND if the environment isn't open,
+ * VI_EIO if the TAP was made for one queue, or has as many as it may have. */
+int agent_env_queue(struct agent_client *c, const struct vi_id *env, agent_queue_done *done, void *arg);
 /* Ends the TAP; with remove_bridge also the bridge, unless something is still in it (then done says
  * VI_ESTATE, and only the TAP is gone). */
 int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove_bridge,

@@ -5,6 +5,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "peer/agent_taptest.h"
+#include "peer/base/log.h"
+
 struct agent_env *agent_env_find(struct agent *a, const struct vi_id *id)
 {
     for (unsigned i = 0; i < AGENT_ENVS_MAX; i++)
@@ -29,12 +32,24 @@ static struct agent_env *slot_for(struct agent *a, const struct vi_id *id, int *
     return slot;
 }
 
-int agent_env_make(struct agent *a, const struct vi_id *id, unsigned mtu, struct agent_env **env,
-                   char *why, size_t why_size)
+static void try_taps(struct agent *a)
 {
+    char why[AGENT_WHY] = "";
+    if (a->taps != AGENT_TAPS_UNTRIED)
+        return;
+    a->taps = agent_tap_superframes(why, sizeof why) ? AGENT_TAPS_GOOD : AGENT_TAPS_BAD;
+    if (why[0])
+        vi_log(VI_LOG_WARN, "agent", "%s", why);
+}
+
+int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_env **env, char *why,
+                   size_t why_size)
+{
+    const struct vi_id *id = &q->uuid;
     int err = 0;
     struct agent_env *e = agent_env_find(a, id);
     *env = e;
+    try_taps(a);
     if (e)
         return 0;
     e = slot_for(a, id, &err);
@@ -47,15 +62,15 @@ int agent_env_make(struct agent *a, const struct vi_id *id, unsigned mtu, struct
     memset(e, 0, sizeof *e);
     agent_bridge_name(id, e->bridge);
     agent_tap_name(id, e->tap);
-    err = agent_bridge_open(e->bridge, mtu, why, why_size);
+    err = agent_bridge_open(e->bridge, q->mtu, why, why_size);
     if (err)
         return err;
-    e->tap_fd = agent_tap_open(e->tap, e->bridge, mtu, why, why_size);
+    e->tap_fd = agent_tap_open(e->tap, e->bridge, q->mtu, q->queues > 1, why, why_size);
     if (e->tap_fd < 0)
         return e->tap_fd;
     e->used = true;
     e->id = *id;
-    e->mtu = mtu;
+    e->mtu = q->mtu;
     *env = e;
     return 0;
 }

@@ -28,6 +28,8 @@ struct agent_guest {
     uint32_t vcpus;
 };
 
+enum agent_taps { AGENT_TAPS_UNTRIED, AGENT_TAPS_GOOD, AGENT_TAPS_BAD };
+
 struct agent {
     uv_loop_t loop;
     const struct agent_options *options;
@@ -42,6 +44,7 @@ struct agent {
     uv_timer_t stop_timer;
     uv_signal_t sigterm, sigint;
     bool stopping;
+    enum agent_taps taps; /* are superframes safe with this kernel's? */
     struct agent_env envs[AGENT_ENVS_MAX];
     struct agent_guest guests[HV_GUESTS_MAX];
     unsigned n_guests;
@@ -59,8 +62,8 @@ void agent_end_streams(struct agent *a);
 unsigned agent_count_streams(const struct agent *a);
 
 /* agent_env.c: 0 or a vi_err with why; *env is set on success */
-int agent_env_make(struct agent *a, const struct vi_id *id, unsigned mtu, struct agent_env **env,
-                   char *why, size_t why_size);
+int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_env **env, char *why,
+                   size_t why_size);
 int agent_env_end(struct agent *a, const struct vi_id *id, bool remove_bridge, char *why,
                   size_t why_size);
 struct agent_env *agent_env_find(struct agent *a, const struct vi_id *id);

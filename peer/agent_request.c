@@ -8,13 +8,15 @@
 
 #define MTU_MIN 576
 #define MTU_MAX 9000
+#define QUEUES_MAX 8
 
 static const char *const names[AM_COUNT] = {
     [AM_HOST] = "host", [AM_LIST] = "list", [AM_DESCRIBE] = "describe",
     [AM_CAN_RECEIVE] = "can_receive", [AM_SET_MEMORY] = "set_memory", [AM_SET_SCHED] = "set_sched",
     [AM_SUSPEND] = "suspend", [AM_RESTORE] = "restore", [AM_UNPAUSE] = "unpause",
     [AM_PAUSE] = "pause", [AM_RESUME] = "resume", [AM_DESTROY] = "destroy",
-    [AM_ENV_OPEN] = "env.open", [AM_ENV_CLOSE] = "env.close", [AM_ANNOUNCE] = "announce",
+    [AM_ENV_OPEN] = "env.open", [AM_ENV_QUEUE] = "env.queue",
+    [AM_ENV_CLOSE] = "env.close", [AM_ANNOUNCE] = "announce",
     [AM_FACTS] = "facts",
 };
 
@@ -39,9 +41,9 @@ static uint32_t fields(const struct agent_request *q)
     switch (q->method) {
     case AM_HOST: case AM_LIST: case AM_FACTS:
         return 0;
-    case AM_CAN_RECEIVE: case AM_RESTORE:
+    case AM_CAN_RECEIVE: case AM_RESTORE: case AM_ENV_QUEUE:
         return 1;
-    case AM_SET_MEMORY:
+    case AM_SET_MEMORY: case AM_ENV_OPEN:
         return 3;
     case AM_SET_SCHED:
         return 4;
@@ -67,7 +69,8 @@ static void read_more(struct agent_request *q, struct vi_reader *r)
         break;
     case AM_ENV_OPEN:
         q->mtu = (unsigned)vi_read_uint(r, MTU_MAX);
-        if (q->mtu < MTU_MIN)
+        q->queues = (unsigned)vi_read_uint(r, QUEUES_MAX);
+        if (q->mtu < MTU_MIN || q->queues == 0)
             r->err = VI_EPROTO;
         break;
     case AM_ENV_CLOSE:

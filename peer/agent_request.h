@@ -7,7 +7,7 @@
 
 enum agent_method {
     AM_HOST, AM_LIST, AM_DESCRIBE, AM_CAN_RECEIVE, AM_SET_MEMORY, AM_SET_SCHED, AM_SUSPEND,
-    AM_RESTORE, AM_UNPAUSE, AM_PAUSE, AM_RESUME, AM_DESTROY, AM_ENV_OPEN, AM_ENV_CLOSE, AM_ANNOUNCE,
+    AM_RESTORE, AM_UNPAUSE, AM_PAUSE, AM_RESUME, AM_DESTROY, AM_ENV_OPEN, AM_ENV_QUEUE, AM_ENV_CLOSE, AM_ANNOUNCE,
     AM_FACTS, AM_COUNT
 };
 
@@ -18,7 +18,7 @@ struct agent_request {
     struct vi_id uuid; /* of the guest or of the environment */
     uint64_t kb;
     uint32_t weight, cap;
-    unsigned mtu;
+    unsigned mtu, queues;
     bool remove_bridge;
     uint8_t mac[6];
     struct hv_description description;

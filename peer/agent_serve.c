@@ -344,16 +344,34 @@ static void go_env_open(struct job *j)
     char why[AGENT_WHY] = "";
     struct agent_env *e;
     struct vi_writer w;
-    int err = agent_env_make(j->a, &j->q.uuid, j->q.mtu, &e, why, sizeof why);
+    int err = agent_env_make(j->a, &j->q, &e, why, sizeof why);
     if (err) {
         answer(j, err, why);
         return;
     }
     begin_answer(j, &w, 0, "");
-    vi_write_array(&w, 2);
+    vi_write_array(&w, 3);
     vi_write_str(&w, e->tap);
     vi_write_str(&w, e->bridge);
+    vi_write_bool(&w, j->a->taps == AGENT_TAPS_GOOD);
     send_out(j, &w, e->tap_fd);
+    end_job(j);
+}
+
+static void go_env_queue(struct job *j)
+{
+    char why[AGENT_WHY] = "";
+    struct agent_env *e = agent_env_find(j->a, &j->q.uuid);
+    struct vi_writer w;
+    int fd = e ? agent_tap_queue(e->tap, why, sizeof why) : VI_ENOTFOUND;
+    if (fd < 0) {
+        answer(j, fd, why);
+        return;
+    }
+    begin_answer(j, &w, 0, "");
+    vi_write_nil(&w);
+    send_out(j, &w, fd);
+    close(fd); /* the peer's from now on */
     end_job(j);
 }
 
@@ -396,6 +414,7 @@ static void go(struct job *j)
     int err;
     switch (j->q.method) {
     case AM_ENV_OPEN: go_env_open(j); return;
+    case AM_ENV_QUEUE: go_env_queue(j); return;
     case AM_ENV_CLOSE: go_env_close(j); return;
     case AM_ANNOUNCE: go_announce(j); return;
     case AM_FACTS: go_facts(j); return;

@@ -105,21 +105,35 @@ static int join_bridge(int fd, const char *bridge, const char *port)
     return ioctl(fd, SIOCBRADDIF, &r) && errno != EBUSY ? -1 : 0; /* busy: it is in one already */
 }
 
-int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, char *why, size_t why_size)
+static int attach(const char *tap, bool queues, char *why, size_t why_size)
 {
     struct ifreq r;
-    int err = 0, fd = -1, ctl = control_socket(why, why_size), size = 10;
+    int size = 10, fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    if (fd < 0)
+        return say_errno(why, why_size, "/dev/net/tun", "open it (modprobe tun)");
+    request(&r, tap);
+    r.ifr_flags = (short)(IFF_TAP | IFF_NO_PI | IFF_VNET_HDR | (queues ? IFF_MULTI_QUEUE : 0));
+    if (ioctl(fd, TUNSETIFF, &r) || ioctl(fd, TUNSETVNETHDRSZ, &size)) {
+        int err = say_errno(why, why_size, tap, "make the TAP");
+        close(fd);
+        return err;
+    }
+    return fd;
+}
+
+int agent_tap_queue(const char *tap, char *why, size_t why_size)
+{
+    return attach(tap, true, why, why_size);
+}
+
+int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, bool queues, char *why, size_t why_size)
+{
+    int err = 0, fd, ctl = control_socket(why, why_size);
     if (ctl < 0)
         return VI_EIO;
-    fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+    fd = attach(tap, queues, why, why_size);
     if (fd < 0) {
-        err = say_errno(why, why_size, "/dev/net/tun", "open it (modprobe tun)");
-        goto out;
-    }
-    request(&r, tap);
-    r.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR;
-    if (ioctl(fd, TUNSETIFF, &r) || ioctl(fd, TUNSETVNETHDRSZ, &size)) {
-        err = say_errno(why, why_size, tap, "make the TAP");
+        err = fd;
         goto out;
     }
     keep_host_out(tap);

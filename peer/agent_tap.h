@@ -16,8 +16,10 @@ void agent_tap_name(const struct vi_id *env, char out[AGENT_IFNAME]);
 int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_size);
 /* Makes the TAP and puts it into the bridge, up. The descriptor (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR
  * with a header of 10 bytes, offloads off: its reader turns on what it can) or a vi_err. The TAP is
- * there as long as its descriptor is. */
-int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, char *why, size_t why_size);
+ * there as long as its descriptor is. queues: it may have more than one (agent_tap_queue). */
+int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, bool queues, char *why, size_t why_size);
+/* Another descriptor, for another queue of a TAP that was made so. The descriptor or VI_EIO. */
+int agent_tap_queue(const char *tap, char *why, size_t why_size);
 /* VI_ESTATE if something is still in it; 0 also when it isn't there. */
 int agent_bridge_remove(const char *bridge, char *why, size_t why_size);
 /* Forgets that the bridge saw mac behind the TAP. 0 also when it hadn't. */

@@ -53,12 +53,10 @@ struct opening {
     struct vi_id env;
 };
 
-static void on_opened(void *arg, int err, const char *detail, int tap_fd, const char *ifname,
-                      const char *bridge)
+static void on_opened(void *arg, int err, const char *detail, const struct agent_tap *tap)
 {
     struct opening *o = arg;
     struct env *e = daemon_env_by_id(o->d, &o->env);
-    (void)ifname;
     if (e)
         e->opening = false;
     if (err) {
@@ -66,11 +64,11 @@ static void on_opened(void *arg, int err, const char *detail, int tap_fd, const 
         if (e)
             e->retry_at = daemon_now() + 5 * VI_SEC;
     } else if (!e) {
-        close(tap_fd);
+        close(tap->fd);
     } else {
         e->open = true;
-        daemon_switch_env_open(o->d, e, tap_fd);
-        vi_log(VI_LOG_INFO, "env", "%s: bridge %s is ready", e->def.name, bridge);
+        daemon_switch_env_open(o->d, e, tap->fd, tap->vnet);
+        vi_log(VI_LOG_INFO, "env", "%s: bridge %s is ready", e->def.name, tap->bridge);
     }
     free(o);
 }
@@ -83,7 +81,7 @@ static void open_env(struct daemon *d, struct env *e)
     o->d = d;
     o->env = e->def.id;
     e->opening = true;
-    if (agent_env_open(d->agent, &e->def.id, (unsigned)d->cfg.overlay_mtu, on_opened, o)) {
+    if (agent_env_open(d->agent, &e->def.id, (unsigned)d->cfg.overlay_mtu, d->udp.n, on_opened, o)) {
         e->opening = false;
         e->retry_at = daemon_now() + 5 * VI_SEC;
         free(o);

@@ -252,8 +252,8 @@ void daemon_switch_message(struct daemon *d, const struct vi_id *from, const uin
                            size_t len);
 void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys);
 void daemon_switch_relayed(struct daemon *d, const uint8_t *data, size_t len); /* came through a relay */
-/* The environment's TAP is there: fd is taken over. */
-void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd);
+/* The environment's TAP is there: fd is taken over. vnet: it may be used with superframes. */
+void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet);
 void daemon_switch_env_close(struct daemon *d, struct env *e);
 void daemon_switch_participants(struct daemon *d, struct env *e);
 void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);

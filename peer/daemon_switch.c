@@ -185,11 +185,22 @@ void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys)
     datapath_set_keys(d->datapath, keys);
 }
 
-void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd)
+static void on_queue(void *arg, int err, const char *detail, const struct vi_id *env, int fd)
+{
+    struct daemon *d = arg;
+    if (err) /* the TAP was made for one, by an earlier configuration: one thread serves it */
+        vi_log(VI_LOG_INFO, "switch", "another queue of a TAP: %s", detail);
+    else
+        datapath_add_queue(d->datapath, env, fd);
+}
+
+void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet)
 {
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true};
     switch_step(d->vswitch, daemon_now(), &ev);
-    datapath_set_tap(d->datapath, &e->def.id, tap_fd);
+    datapath_set_tap(d->datapath, &e->def.id, tap_fd, vnet);
+    for (unsigned i = 1; i < d->udp.n; i++)
+        (void)agent_env_queue(d->agent, &e->def.id, on_queue, d);
     daemon_switch_participants(d, e);
     daemon_switch_guests(d);
 }
@@ -198,7 +209,7 @@ void daemon_switch_env_close(struct daemon *d, struct env *e)
 {
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = false};
     switch_step(d->vswitch, daemon_now(), &ev);
-    datapath_set_tap(d->datapath, &e->def.id, -1);
+    datapath_set_tap(d->datapath, &e->def.id, -1, false);
 }
 
 void daemon_switch_participants(struct daemon *d, struct env *e)

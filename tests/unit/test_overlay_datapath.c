@@ -122,7 +122,7 @@ static void open_side(struct side *s, uint8_t n)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
                      0);
     s->tap = pair[0];
-    datapath_set_tap(s->d, &env, pair[1]);
+    datapath_set_tap(s->d, &env, pair[1], true);
 }
 
 static int set_up(void **state)
@@ -479,8 +479,8 @@ static void real_taps(void **state)
     (void)state;
     if (!own_namespace)
         skip();
-    datapath_set_tap(a.d, &env, real_tap("vta", &at_a));
-    datapath_set_tap(b.d, &env, real_tap("vtb", &at_b));
+    datapath_set_tap(a.d, &env, real_tap("vta", &at_a), true);
+    datapath_set_tap(b.d, &env, real_tap("vtb", &at_b), true);
     through_real_taps(at_a, at_b, 60);
     through_real_taps(at_a, at_b, 1514);
     through_real_taps(at_a, at_b, 2014);
@@ -491,7 +491,7 @@ static void real_taps(void **state)
     cpu = cpu_used();
     usleep(200000);
     assert_true(cpu_used() - cpu < 100 * VI_MSEC);
-    datapath_set_tap(a.d, &env, real_tap("vta", &at_a)); /* a new one serves again */
+    datapath_set_tap(a.d, &env, real_tap("vta", &at_a), true); /* a new one serves again */
     through_real_taps(at_a, at_b, 1000);
     close(at_a);
     close(at_b);
@@ -514,7 +514,7 @@ static void tap_that_ends(void **state)
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair),
                      0);
     a.tap = pair[0];
-    datapath_set_tap(a.d, &env, pair[1]);
+    datapath_set_tap(a.d, &env, pair[1], true);
     write_frame(&a, &b, 101);
     take_packet();
     pass_packet(&b);
@@ -637,7 +637,7 @@ static void stop_leaves_nothing(void **state)
         usleep(5000);
     assert_int_equal(threads(), n - 1);
     assert_int_equal(recv(a.tap, &byte, 1, 0), 0);
-    datapath_set_tap(b.d, &env, -1);
+    datapath_set_tap(b.d, &env, -1, true);
     assert_int_equal(recv(b.tap, &byte, 1, 0), 0);
 }
 

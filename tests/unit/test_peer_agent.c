@@ -45,6 +45,7 @@ struct result {
     int err;
     uint32_t domid;
     int tap;
+    bool vnet;
     unsigned n;
     char detail[256];
     struct hv_guest guest;
@@ -89,14 +90,22 @@ static void on_restore(void *arg, int err, const char *detail, uint32_t domid)
     ((struct result *)arg)->domid = domid;
 }
 
-static void on_env(void *arg, int err, const char *detail, int tap, const char *ifname,
-                   const char *bridge)
+static void on_env(void *arg, int err, const char *detail, const struct agent_tap *tap)
 {
     struct result *r = arg;
     on_done(arg, err, detail);
-    r->tap = tap;
+    r->tap = tap->fd;
+    r->vnet = tap->vnet;
     if (!err)
-        snprintf(r->detail, sizeof r->detail, "%s %s", ifname, bridge);
+        snprintf(r->detail, sizeof r->detail, "%s %s", tap->ifname, tap->bridge);
+}
+
+static void on_queue(void *arg, int err, const char *detail, const struct vi_id *env, int fd)
+{
+    struct result *r = arg;
+    on_done(arg, err, detail);
+    assert_int_equal(env->b[0], 0x11);
+    r->tap = fd;
 }
 
 static void on_facts(void *arg, int err, const struct agent_facts *f)
@@ -299,7 +308,7 @@ static struct result env_open(struct host *h)
 {
     struct result r = {.tap = -1};
     struct vi_id e = id(ENV);
-    assert_int_equal(agent_env_open(h->client, &e, 1400, on_env, &r), 0);
+    assert_int_equal(agent_env_open(h->client, &e, 1400, 2, on_env, &r), 0);
     until(&r.done);
     return r;
 }
@@ -317,18 +326,26 @@ static void environments_have_bridge_and_tap(void **state)
         assert_int_equal(again.err, 0);
         assert_string_equal(r.detail, "vt-11223344 vi-11223344");
         assert_true(r.tap >= 0 && again.tap >= 0);
+        assert_true(r.vnet && again.vnet); /* the kernel that this runs on is a good one */
         close(r.tap);
         close(again.tap);
     }
     struct result r = {.done = false};
     struct vi_id other = id("11223344000000000000000000000000"), e = id(ENV);
-    assert_int_equal(agent_env_open(hosts[0].client, &other, 1400, on_env, &r), 0);
+    assert_int_equal(agent_env_open(hosts[0].client, &other, 1400, 2, on_env, &r), 0);
     until(&r.done);
     assert_int_equal(r.err, VI_EEXIST);
     r = (struct result){.done = false};
-    assert_int_equal(agent_env_open(hosts[0].client, &other, 100, on_env, &r), 0);
+    assert_int_equal(agent_env_open(hosts[0].client, &other, 100, 2, on_env, &r), 0);
     until(&r.done);
     assert_int_equal(r.err, VI_EPROTO);
+    r = (struct result){.done = false};
+    assert_int_equal(agent_env_queue(hosts[0].client, &e, on_queue, &r), 0);
+    until(&r.done);
+    assert_string_equal(r.detail, "");
+    assert_int_equal(r.err, 0);
+    assert_true(r.tap >= 0);
+    close(r.tap);
     r = (struct result){.done = false};
     assert_int_equal(agent_announce(hosts[0].client, &e, (uint8_t[6]){0, 22, 62, 1, 2, 3}, on_done, &r), 0);
     until(&r.done);

@@ -162,7 +162,7 @@ int main(int argc, char **argv)
     k.tx_queues = k.rx_queues = (uint16_t)(c.threads + 1);
     memset(k.tx_base, side ? 0x22 : 0x11, sizeof k.tx_base);
     memset(k.rx_base, side ? 0x11 : 0x22, sizeof k.rx_base);
-    datapath_set_tap(d, &env, open_queue(c.threads > 1));
+    datapath_set_tap(d, &env, open_queue(c.threads > 1), true);
     for (unsigned i = 1; i < c.threads; i++)
         datapath_add_queue(d, &env, open_queue(true));
     tap_up();
