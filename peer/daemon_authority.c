@@ -365,23 +365,36 @@ int daemon_rollover(struct daemon *d, vi_time overlap, char *why, size_t cap)
     return err;
 }
 
-/* Members with certificates of another than the newest authority: how many, and some of their names. */
-static unsigned left_behind(struct daemon *d, char *names, size_t cap)
-{
-    struct gossip_member m;
+struct behind {
+    struct daemon *d;
     struct vi_id newest;
-    size_t pos = 0, used = 0;
+    unsigned n;
+    size_t used;
+    char names[256];
+};
+
+static bool count_behind(void *arg, const struct vi_id *peer, const void *value, size_t len)
+{
+    struct behind *x = arg;
+    const uint8_t *b = value;
     struct cert c;
-    unsigned n = 0;
-    names[0] = 0;
-    cert_authority_id(&newest, trust_newest(&d->trust));
-    while (gossip_member_next(d->gossip, &pos, &m)) {
-        if (cert_decode(&c, m.cert, m.cert_len) || vi_id_equal(&c.authority, &newest))
-            continue;
-        if (n++ < 5 && used < cap)
-            used += (size_t)snprintf(names + used, cap - used, "%s%.40s", n > 1 ? ", " : "", c.host);
-    }
-    return n;
+    if (len < 2 || b[0] > GOSSIP_ADDR_MAX || len < 1U + b[0] || cert_decode(&c, b + 1 + b[0], len - 1 - b[0]) ||
+        strcmp(c.domain, x->d->me.cert.domain) || vi_id_equal(&c.authority, &x->newest) ||
+        daemon_keys_blocked(x->d, peer))
+        return true;
+    if (x->n++ < 5 && x->used < sizeof x->names)
+        x->used += (size_t)snprintf(x->names + x->used, sizeof x->names - x->used, "%s%.40s", x->n > 1 ? ", " : "",
+                                    c.host);
+    return true;
+}
+
+/* Members, also those that have been away for long, of whom no certificate of the newest authority is known. */
+static int left_behind(struct daemon *d, struct behind *x)
+{
+    memset(x, 0, sizeof *x);
+    x->d = d;
+    cert_authority_id(&x->newest, trust_newest(&d->trust));
+    return store_each(d->store, STORE_PEER, count_behind, x);
 }
 
 int daemon_retire(struct daemon *d, bool force, char *why, size_t cap)
@@ -389,17 +402,19 @@ int daemon_retire(struct daemon *d, bool force, char *why, size_t cap)
     const struct rollover *now = latest(d);
     struct rollover r;
     uint8_t secret[64];
-    char names[256];
-    unsigned n;
+    struct behind x;
     int err;
     if (!now) {
         snprintf(why, cap, "there is no old authority to retire: violin authority rollover makes a new one first");
         return VI_ESTATE;
     }
-    n = left_behind(d, names, sizeof names);
-    if (n && !force) {
+    if (left_behind(d, &x)) {
+        snprintf(why, cap, "%s", store_error(d->store));
+        return VI_EIO;
+    }
+    if (x.n && !force) {
         snprintf(why, cap, "%u member(s) have no certificate of the new authority yet: %s%s; wait, or --force "
-                           "(those that are away come back even so)", n, names, n > 5 ? ", …" : "");
+                           "(those that are away come back even so)", x.n, x.names, x.n > 5 ? ", …" : "");
         return VI_ESTATE;
     }
     if (!daemon_keys_authority(d, secret)) {

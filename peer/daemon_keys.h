@@ -32,6 +32,7 @@ struct keys {
     /* our own renewal */
     bool asking, forced;   /* forced: by `violin cert renew` */
     unsigned tried;        /* candidates asked in this round */
+    vi_time rest_until;    /* renewed of late: a clock that is wrong must not make it a habit */
     vi_time retry_at, retry, go_over_at; /* go_over_at: to the newest authority; 0: not begun */
     char trouble[160];     /* why it failed last; "": it didn't */
     struct rpc_call *waiting;

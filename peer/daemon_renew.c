@@ -88,6 +88,7 @@ static int take_cert(struct daemon *d, const struct cert *c, char *why, size_t c
                                       daemon_keys_issuer(d, c->delegated, &c->by), until,
                                       other ? ", of the new authority" : ""));
     d->keys->retry = 0;
+    d->keys->rest_until = daemon_now() + (c->not_after - c->not_before) / 6;
     d->keys->go_over_at = 0;
     d->keys->trouble[0] = 0;
     daemon_warn(d, WARN_CERT, NULL);
@@ -116,6 +117,8 @@ static void failed(struct daemon *d, const char *text)
     char until[32];
     time_t t = (time_t)(d->me.cert.not_after / VI_SEC);
     struct tm tm;
+    if (left < -CERT_SKEW) /* nobody speaks with us any more */
+        text = "it is over: remove `cert` from the state folder and join again, with the same keys";
     k->asking = false;
     k->tried = 0;
     k->retry = k->retry ? 2 * k->retry : RENEW_RETRY;
@@ -240,7 +243,7 @@ static bool going_over(struct daemon *d, vi_time now)
 void daemon_renew_tick(struct daemon *d, vi_time now)
 {
     struct keys *k = d->keys;
-    bool due = vi_clock_wall() >= daemon_renew_at(d) || going_over(d, now) ||
+    bool due = (vi_clock_wall() >= daemon_renew_at(d) && now >= k->rest_until) || going_over(d, now) ||
                keyring_refuses(&k->ring, &d->me.id, &d->me.cert);
     if (k->asking || !due || now < k->retry_at || daemon_keys_blocked(d, &d->me.id))
         return;

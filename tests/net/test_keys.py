@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """Keys over time: renewal while running, delegates in the absent authority's place, revocation, a new
 authority with members that were away, and the authority's backup."""
-import os
+import os, subprocess
 
 from harness import main, test
 from lab import Lab, run, wait_for
 
-lab = Lab(hosts=5, settings={"cert-lifetime": 86400})
-h1, h2, h3, h4, h5 = lab.hosts
+lab = Lab(hosts=6, settings={"cert-lifetime": 86400})
+h1, h2, h3, h4, h5, spare = lab.hosts
+five = (h1, h2, h3, h4, h5)
 
 
 def join(h, by):
@@ -127,9 +128,21 @@ def renews_while_running():
     assert cert(h4)["not_after"] - cert(h4)["not_before"] > 80000
 
 
+def reaches(guest, ip):
+    return run("ip", "netns", "exec", f"{lab.prefix}g-{guest}", "ping", "-c", "1", "-W", "1", ip, check=False).returncode == 0
+
+
 @test
 def revokes():
     """with the authority absent, a delegate revokes: every session ends, everywhere; the revoked one says so"""
+    h2.violin("env", "create", "cell")
+    for h in (h2, h4, h5):
+        wait_for("the environment is known", lambda h=h: [e["name"] for e in h.json("env", "list")] == ["cell"], 30)
+    bridge = h2.json("env", "show", "cell")["bridge"]
+    for n, h in ((2, h2), (4, h4), (5, h5)):
+        lab.guest(h, f"k{n}", ip=f"10.5.0.{n}", bridge=bridge)
+    for n in (4, 5):
+        wait_for(f"host2's guest reaches host{n}'s", lambda n=n: reaches("k2", f"10.5.0.{n}"), 60)
     assert "that is this host" in fails(h2, "revoke", "host2")
     assert "no member" in fails(h2, "revoke", "nosuch")
     h2.violin("revoke", "host4", "--why", "stolen from the rack")
@@ -140,6 +153,10 @@ def revokes():
     wait_for("host4 says that it was revoked", lambda: any("revoked" in w and "stolen" in w for w in h4.status()["warnings"]), 30)
     assert cert(h4)["state"] == "revoked"
     wait_for("host4 is alone", lambda: [m for m in h4.json("members") if m["state"] == "alive" and not m["self"]] == [], 60)
+    # no frame passes any more, to the others as before
+    wait_for("host2's guest does not reach host4's", lambda: not reaches("k2", "10.5.0.4"), 30)
+    assert not any(reaches(a, ip) for a, ip in (("k4", "10.5.0.2"), ("k4", "10.5.0.5"), ("k5", "10.5.0.4")))
+    assert reaches("k2", "10.5.0.5")
     # it tries again and again; nobody speaks with it
     done = [h.status()["mesh"]["handshakes_done"] for h in (h2, h3, h5)]
     refused = sum(h.status()["mesh"]["certificates_refused"] for h in (h2, h3, h5))
@@ -174,9 +191,8 @@ def joins_with_new_keys_only():
 @test
 def rollover():
     """a new authority: all members go over to it, the old one is retired, nothing is lost"""
-    h2.violin("env", "create", "kept")
     h1.start()  # heard nothing of the revocation yet
-    lab.wait_members(5)
+    lab.wait_members(5, five)
     h5.stop()  # away for all of it
     wait_for("host1 learns of it", lambda: len(h1.json("revocations")) == 1, 30)
     old = cert(h1)["authority"]
@@ -187,6 +203,20 @@ def rollover():
     assert "isn't over" in fails(h1, "authority", "rollover")
     for h in (h1, h2, h3, h4):
         wait_for(f"{h.name} has gone over", lambda h=h: cert(h)["authority"] == new, 90)
+    # killed between the statement and the files: finished at the next start; before the statement: undone
+    state = os.path.join(h1.dir, "state")
+    h1.stop()
+    os.rename(os.path.join(state, "authority"), os.path.join(state, "authority.next"))
+    os.rename(os.path.join(state, "authority.old"), os.path.join(state, "authority"))
+    h1.start()
+    assert cert(h1)["authority_here"] and cert(h1)["authority"] == new
+    assert os.path.exists(os.path.join(state, "authority.old")) and not os.path.exists(os.path.join(state, "authority.next"))
+    h1.stop()
+    with open(os.path.join(state, "authority.next"), "wb") as f:
+        f.write(os.urandom(64))
+    h1.start()
+    assert cert(h1)["authority_here"] and not os.path.exists(os.path.join(state, "authority.next"))
+    lab.wait_members(4, (h1, h2, h3, h4))
     wait_for("host2 has its delegation again", lambda: may(h3, "host2") == ["admit,renew,revoke,env"], 60)
     wait_for("all have the others' new certificates but host5's",
              lambda: "1 member(s) have no certificate of the new authority yet: host5" in fails(h1, "authority", "retire"), 60)
@@ -197,7 +227,7 @@ def rollover():
     assert not os.path.exists(os.path.join(h1.dir, "state", "authority.old"))
     lab.wait_members(4, (h1, h2, h3, h4))
     for h in (h1, h2, h3, h4):
-        assert [e["name"] for e in h.json("env", "list")] == ["kept"]
+        assert [e["name"] for e in h.json("env", "list")] == ["cell"]
         assert [e["host"] for e in h.json("revocations")] == ["host4"]
 
 
@@ -207,15 +237,15 @@ def comes_back_after_overlap():
     new = cert(h1)["authority"]
     assert h5.proc is None
     h5.start()
-    lab.wait_members(5, lab.hosts, 90)
+    lab.wait_members(5, five, 90)
     wait_for("host5 has gone over", lambda: cert(h5)["authority"] == new, 90)
     # all restart at once, from what is on their disks
-    for h in lab.hosts:
+    for h in five:
         h.stop()
-    for h in lab.hosts:
+    for h in five:
         h.start()
-    lab.wait_members(5, lab.hosts, 90)
-    assert [e["name"] for e in h5.json("env", "list")] == ["kept"]
+    lab.wait_members(5, five, 90)
+    assert [e["name"] for e in h5.json("env", "list")] == ["cell"]
 
 
 @test
@@ -244,8 +274,17 @@ def backup():
     h3.violin("delegate", "host4", "revoke")
     wait_for("host4 may revoke", lambda: may(h1, "host4") == ["revoke"], 30)
     h3.violin("delegate", "host4", "none")
-    wait_for("host4 may not any more", lambda: may(h1, "host4") == [None], 30)
+    wait_for("host4 may not any more", lambda: may(h1, "host4") == [None] and "capabilities" not in cert(h4), 30)
     assert "may not revoke" in fails(h4, "revoke", "host5")
+    # a domain that is lost begins again from the backup, on a machine that knows nothing
+    r = subprocess.run(["ip", "netns", "exec", spare.ns, lab.program, "-c", spare.conf, "authority", "import", path,
+                        "--host", "first"], stdin=open(phrase), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert r.returncode == 0, r
+    spare.start()
+    c = cert(spare)
+    assert c["domain"] == "lab" and c["host"] == "first" and c["authority_here"] and c["authority"] == cert(h3)["authority"], c
+    assert spare.json("invite")["token"]
+    spare.stop()
 
 
 @test
