@@ -91,6 +91,9 @@ void datapath_poke(struct worker *w)
 static void judge_gro(struct worker *w)
 {
     uint64_t good = atomic_load(&w->n.rx_packets), bad = atomic_load(&w->n.rx_auth);
+    if (w->now < w->judge_at)
+        return;
+    w->judge_at = w->now + VI_SEC;
     if (w->gro && health_report(&w->gro_health, w->now, good - w->gro_good, bad - w->gro_bad)) {
         rx_gro(w, false);
         count(&w->n.gro_off, 1);
@@ -127,14 +130,11 @@ static void batch(struct worker *w, const struct epoll_event *ev, int n)
     }
     if (poked)
         via_receive(w);
-    if (w->index == 0 && (poked || w->now >= w->next_tick)) {
-        w->next_tick = path_tick(w);
-        judge_gro(w);
-    } else if (w->index && w->now >= w->next_tick) {
-        w->next_tick = VI_NEVER;
+    if (w->now >= w->next_tick || (poked && w->index == 0)) {
+        w->next_tick = w->index == 0 ? path_tick(w) : VI_NEVER;
         judge_gro(w);
     }
-    if (w->index && w->next_tick == VI_NEVER && n)
+    if (n > 0 && w->next_tick > w->now + VI_SEC) /* something happens: look again; after a second of rest, not */
         w->next_tick = w->now + VI_SEC;
 }
 

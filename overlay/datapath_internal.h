@@ -168,6 +168,7 @@ struct worker {
     bool gro;
     struct health gro_health, tap_health;
     uint64_t gro_good, gro_bad; /* as reported last */
+    vi_time judge_at;
     const struct tap *run_tap;
     struct gso_run run;
     struct send_batch send;
