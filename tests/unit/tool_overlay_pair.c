@@ -1,15 +1,17 @@
 /* One end of a pair of data paths with fixed keys and a TAP, for measuring: no mesh, no daemon.
  *
  *   overlay_pair SIDE TAP LISTEN PEER [cipher=aes|chacha] [gso=off] [vnet=off] [threads=N] [path=BYTES]
- *                [mtu=N] [mac=XX] [peermac=XX]
+ *                [mtu=N] [mac=XX] [peermac=XX] [rekey=MS]
  *
  * SIDE is 0 or 1; LISTEN and PEER are IPv4:PORT. The TAP is made, with the MAC 02:00:00:00:00:XX (default: 10
  * + SIDE, hexadecimal), and put up; frames for the peer's go through. Says `ready`, ends with its standard
- * input, and then prints its counters as JSON. */
+ * input, and then prints its counters as JSON. With rekey= both ends (of one machine's clock) change their keys so
+ * often: received with from the beginning of a period on, sent with from its middle on. */
 #include <fcntl.h>
 #include <linux/if_tun.h>
 #include <net/if.h>
 #include <net/if_arp.h>
+#include <poll.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -91,6 +93,42 @@ static struct switch_table *make_table(const struct vi_id *peer)
     return t;
 }
 
+static void set_keys(struct datapath *d, struct mesh_keys k, uint64_t period, bool send)
+{
+    uint32_t g = (uint32_t)(period % 1000000000u);
+    k.generation = period + 1;
+    k.local = 2 * g + 100 + side;
+    k.remote = 2 * g + 101 - side;
+    k.send = send;
+    memset(k.tx_base, side ? 0x22 : 0x11, sizeof k.tx_base);
+    memset(k.rx_base, side ? 0x11 : 0x22, sizeof k.rx_base);
+    memcpy(k.tx_base, &period, sizeof period);
+    memcpy(k.rx_base, &period, sizeof period);
+    datapath_set_keys(d, &k);
+    k.withdrawn = true;
+    k.local = 2 * (g - 2) + 100 + side;
+    k.generation = period - 1;
+    if (send && g >= 2) /* those of two periods ago; what is under way came with the last ones */
+        datapath_set_keys(d, &k);
+}
+
+/* Until the standard input ends. */
+static void serve(struct datapath *d, const struct mesh_keys *k, int rekey)
+{
+    struct pollfd p = {.fd = 0, .events = POLLIN};
+    uint64_t half = 0;
+    char c;
+    for (;;) {
+        vi_time now = vi_clock_boottime();
+        if (rekey && (uint64_t)now / 500 / (uint64_t)rekey != half) {
+            half = (uint64_t)now / 500 / (uint64_t)rekey;
+            set_keys(d, *k, half / 2, half % 2);
+        }
+        if (poll(&p, 1, rekey ? 20 : -1) == 1 && read(0, &c, 1) <= 0)
+            return;
+    }
+}
+
 static void print_counters(struct datapath *d)
 {
     struct datapath_counters c;
@@ -120,6 +158,7 @@ int main(int argc, char **argv)
     struct udp_sockets u;
     struct datapath *d;
     char why[300], ip[MESH_ADDR_TEXT];
+    int rekey = 0;
     if (argc < 5 || sodium_init() < 0 || mesh_addr_parse(&listen, argv[3]) || mesh_addr_parse(&k.addr, argv[4])) {
         fprintf(stderr, "usage: overlay_pair 0|1 TAP LISTEN PEER [option=value]…\n");
         return 2;
@@ -139,6 +178,8 @@ int main(int argc, char **argv)
             c.threads = (unsigned)atoi(v);
         if (!strncmp(argv[i], "path=", 5))
             c.path_bytes = (unsigned)atoi(v);
+        if (!strncmp(argv[i], "rekey=", 6))
+            rekey = atoi(v);
         if (!strncmp(argv[i], "mtu=", 4))
             mtu = atoi(v);
         if (!strncmp(argv[i], "mac=", 4))
@@ -157,21 +198,16 @@ int main(int argc, char **argv)
     if (!d)
         die("data path");
     k.peer.b[0] = (uint8_t)(2 - side);
-    k.local = 100 + side;
-    k.remote = 101 - side;
     k.tx_queues = k.rx_queues = (uint16_t)(c.threads + 1);
-    memset(k.tx_base, side ? 0x22 : 0x11, sizeof k.tx_base);
-    memset(k.rx_base, side ? 0x11 : 0x22, sizeof k.rx_base);
     datapath_set_tap(d, &env, open_queue(c.threads > 1), true);
     for (unsigned i = 1; i < c.threads; i++)
         datapath_add_queue(d, &env, open_queue(true));
     tap_up();
-    datapath_set_keys(d, &k);
+    set_keys(d, k, rekey ? (uint64_t)vi_clock_boottime() / 1000 / (uint64_t)rekey : 0, true);
     datapath_set_table(d, make_table(&k.peer));
     printf("ready\n");
     fflush(stdout);
-    while (read(0, why, sizeof why) > 0)
-        ;
+    serve(d, &k, rekey);
     print_counters(d);
     datapath_stop(d);
     udp_close(&u);
