@@ -109,7 +109,7 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 	    "$(PYTHON) tests/unit/test_noise_json.py $(BUILD)/tests/noise_vectors $(VECTORS)"
 check-sim: need $(SIMS)
 	$(Q)$(RUN) sim $(SIMS)
-check-net: faults
+check-net: faults $(BUILD)/tests/overlay_pair
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) net $(NETTESTS)
 
 # Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.

@@ -281,7 +281,9 @@ bool datapath_path(struct datapath *d, const struct vi_id *peer, struct datapath
     if (r) {
         struct path *p = r->s->path;
         out->bytes = atomic_load(&p->bytes);
-        out->gso = atomic_load(&p->gso);
+        out->gso = atomic_load(&p->gso) && r->addr.family != MESH_VIA;
+        if (r->addr.family == MESH_VIA && out->bytes > VIA_MOST)
+            out->bytes = VIA_MOST; /* inside the relay's datagrams, one by one */
         out->cipher = r->s->keys.cipher;
         pthread_mutex_lock(&p->lock);
         out->found = d->cfg.path_bytes || p->pmtu.raise_at != VI_NEVER || p->pmtu.size == p->pmtu.most;

@@ -226,11 +226,23 @@ static const struct cli_field mac_fields[] = {
     {"mac", "MAC", CLI_TEXT}, {"guest", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
     {"epoch", "EPOCH", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
 
+static const struct cli_field path_fields[] = {
+    {"host", "PATH TO", CLI_TEXT}, {"cipher", "CIPHER", CLI_TEXT}, {"datagram", "DATAGRAM", CLI_COUNT},
+    {"gso", "MANY AT ONCE", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
+
+static void env_table(const msgpack_object *r, const char *name, const struct cli_field *fields)
+{
+    const msgpack_object *o = cli_get(r, name);
+    if (!o || o->type != MSGPACK_OBJECT_ARRAY || !o->via.array.size)
+        return;
+    printf("\n");
+    cli_table(o, fields, "");
+}
+
 static int env_show(struct cli_client *c, const struct args *a, const char *method,
                     const struct cli_params *p)
 {
     msgpack_object r;
-    const msgpack_object *macs;
     int err = cli_call(c, method, p, &r);
     if (err)
         return err;
@@ -239,11 +251,8 @@ static int env_show(struct cli_client *c, const struct args *a, const char *meth
         return 0;
     }
     cli_list(&r, env_show_fields);
-    macs = cli_get(&r, "macs");
-    if (macs && macs->type == MSGPACK_OBJECT_ARRAY && macs->via.array.size) {
-        printf("\n");
-        cli_table(macs, mac_fields, "");
-    }
+    env_table(&r, "macs", mac_fields);
+    env_table(&r, "paths", path_fields);
     return 0;
 }
 

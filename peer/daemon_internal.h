@@ -265,6 +265,9 @@ bool daemon_key_of(void *arg, const struct vi_id *peer, uint8_t pk[32]);
 /* macs, counters of env.show: two fields. */
 void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
 
+/* daemon_datapath.c: datapath, paths of env.show: two fields */
+void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
+
 /* daemon_policy.c */
 int daemon_policy_open(struct daemon *d, char *why, size_t cap);
 void daemon_policy_close(struct daemon *d);

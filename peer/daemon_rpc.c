@@ -268,7 +268,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
         return;
     env_bridge_name(&e->def.id, bridge);
     snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
-    vi_write_map(w, 10);
+    vi_write_map(w, 12);
     put_text(w, "name", e->def.name);
     put_text(w, "id", vi_id_format(&e->def.id, id));
     put_text(w, "bridge", bridge);
@@ -277,6 +277,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
     put_text(w, "home", e->def.home);
     write_env_people(d, w, e);
     daemon_switch_write_env(d, w, e);
+    daemon_datapath_write_env(d, w, e);
     rpc_end(call);
 }
 
