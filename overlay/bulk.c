@@ -14,54 +14,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "overlay/bulk_internal.h"
 #include "peer/base/err.h"
-
-#define READ_BYTES  65536
-#define WRITE_BYTES (256U << 10) /* in one write; the next waits for it */
-#define KEEP       (1U << 20) /* plaintext waiting for the descriptor, before reading stops */
-
-struct bulk {
-    LIST_ENTRY(bulk) link;
-    struct bulk_server *server; /* NULL: we send */
-    uv_tcp_t tcp;
-    uv_poll_t poll; /* the descriptor's */
-    uv_timer_t timer;
-    uv_connect_t connect;
-    struct stream *stream;
-    int fd;
-    struct vi_id from; /* receiver: whose stream it is, once open */
-    bool sending, open, polling, reading, fd_done, writing, ended, finished, connected;
-    unsigned handles;
-    int err;
-    char why[128];
-    uint64_t bytes, bandwidth;
-    double tokens; /* bytes that may be sent now, when there is a limit */
-    vi_time began, moved, filled;
-    bulk_done *done;
-    void *arg;
-    uint8_t *keep; /* receiver: plaintext that the descriptor hasn't taken */
-    size_t keep_len, keep_at, keep_cap;
-    uint8_t in[READ_BYTES], plain[READ_BYTES];
-    size_t plain_len, plain_at; /* sender: read, not sealed yet */
-};
-
-LIST_HEAD(bulk_list, bulk);
-
-struct bulk_server {
-    uv_tcp_t tcp;
-    uv_loop_t *loop;
-    const struct mesh_config *cfg;
-    struct vi_rng *rng;
-    bulk_accept *accept;
-    void *arg;
-    struct bulk_list streams;
-    unsigned n;
-    bool closing;
-};
 
 static void flush(struct bulk *b);
 static void set_poll(struct bulk *b);
@@ -71,23 +28,21 @@ static void set_poll(struct bulk *b);
 static void on_handle_closed(uv_handle_t *h)
 {
     struct bulk *b = h->data;
-    struct bulk_server *s = b->server;
+    struct bulk_server *s = b->server ? b->server : b->awaits;
     if (--b->handles > 0)
         return;
     if (b->done)
         b->done(b->arg, b->err, b->why, b->bytes);
     if (s) {
         LIST_REMOVE(b, link);
-        s->n--;
-        if (s->closing && s->n == 0 && uv_is_closing((uv_handle_t *)&s->tcp) && !s->tcp.data)
-            free(s);
+        bulk_server_left(s);
     }
     stream_free(b->stream);
     free(b->keep);
     free(b);
 }
 
-static void finish(struct bulk *b, int err, const char *why)
+void bulk_finish(struct bulk *b, int err, const char *why)
 {
     if (b->finished)
         return;
@@ -108,7 +63,7 @@ static void finish(struct bulk *b, int err, const char *why)
 static void maybe_finished(struct bulk *b)
 {
     if (stream_finished(b->stream) && !b->writing && (b->sending || b->fd_done))
-        finish(b, 0, "whole");
+        bulk_finish(b, 0, "whole");
 }
 
 /* ---- the connection ---- */
@@ -126,7 +81,7 @@ static void on_written(uv_write_t *req, int status)
     if (b->finished)
         return;
     if (status < 0) {
-        finish(b, VI_EIO, uv_strerror(status));
+        bulk_finish(b, VI_EIO, uv_strerror(status));
         return;
     }
     b->moved = vi_clock_boottime();
@@ -148,7 +103,7 @@ static void flush(struct bulk *b)
         len = WRITE_BYTES;
     o = malloc(sizeof *o + len);
     if (!o) {
-        finish(b, VI_ENOMEM, "out of memory");
+        bulk_finish(b, VI_ENOMEM, "out of memory");
         return;
     }
     memcpy(o->bytes, p, len);
@@ -159,7 +114,7 @@ static void flush(struct bulk *b)
     if (err < 0) {
         b->writing = false;
         free(o);
-        finish(b, VI_EIO, uv_strerror(err));
+        bulk_finish(b, VI_EIO, uv_strerror(err));
     }
 }
 
@@ -187,7 +142,7 @@ static void seal_plain(struct bulk *b)
         if (err == VI_EAGAIN || (!err && used == 0))
             return;
         if (err) {
-            finish(b, err, "the stream can't be written");
+            bulk_finish(b, err, "the stream can't be written");
             return;
         }
     }
@@ -215,7 +170,7 @@ static void read_descriptor(struct bulk *b)
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (n < 0) {
-        finish(b, VI_EIO, "the local end broke");
+        bulk_finish(b, VI_EIO, "the local end broke");
         return;
     }
     b->moved = vi_clock_boottime();
@@ -241,7 +196,7 @@ static void write_descriptor(struct bulk *b)
         if (n < 0 && errno == EAGAIN)
             break;
         if (n < 0) {
-            finish(b, VI_EIO, "the local end broke");
+            bulk_finish(b, VI_EIO, "the local end broke");
             return;
         }
         b->keep_at += (size_t)n;
@@ -358,9 +313,9 @@ static void opened(struct bulk *b, const struct stream_event *ev)
     b->from = ev->peer;
     fd = b->server->accept(b->server->arg, &ev->peer, ev->data, ev->len, &b->done, &b->arg);
     if (fd < 0)
-        finish(b, VI_EREFUSED, "nobody waits for this stream");
+        bulk_finish(b, VI_EREFUSED, "nobody waits for this stream");
     else if (!take_fd(b, fd))
-        finish(b, VI_EIO, "the local end can't be watched");
+        bulk_finish(b, VI_EIO, "the local end can't be watched");
 }
 
 static void take_event(struct bulk *b, const struct stream_event *ev)
@@ -373,16 +328,16 @@ static void take_event(struct bulk *b, const struct stream_event *ev)
         break;
     case STREAM_DATA:
         if (b->sending || b->fd < 0 || !keep(b, ev->data, ev->len))
-            finish(b, VI_EPROTO, "data where none is expected");
+            bulk_finish(b, VI_EPROTO, "data where none is expected");
         break;
     case STREAM_END:
         if (!b->sending)
             b->ended = true;
         else if (!b->ended)
-            finish(b, VI_EREFUSED, "the other side ended early");
+            bulk_finish(b, VI_EREFUSED, "the other side ended early");
         break;
     case STREAM_FAILED:
-        finish(b, ev->err, vi_strerror(ev->err));
+        bulk_finish(b, ev->err, vi_strerror(ev->err));
         break;
     }
 }
@@ -398,12 +353,14 @@ static void on_read(uv_stream_t *s, ssize_t n, const uv_buf_t *buf)
     if (n < 0) {
         stream_feed_eof(b->stream, &ev);
         if (!stream_finished(b->stream) || !(b->sending || b->fd_done))
-            finish(b, VI_EIO, n == UV_EOF ? "the other side closed the connection" : uv_strerror((int)n));
+            bulk_finish(b, VI_EIO, n == UV_EOF ? "the other side closed the connection" : uv_strerror((int)n));
         else
-            finish(b, 0, "whole");
+            bulk_finish(b, 0, "whole");
         return;
     }
     b->moved = vi_clock_boottime();
+    if (b->peeking && !bulk_server_peek(b, (size_t)n))
+        return;
     do {
         stream_feed(b->stream, b->in + at, (size_t)n - at, &used, &ev);
         at += used;
@@ -425,15 +382,15 @@ static void on_timer(uv_timer_t *t)
     vi_time now = vi_clock_boottime();
     if (b->finished)
         return;
-    if (!b->open && now - b->began > BULK_HANDSHAKE)
-        finish(b, VI_ETIMEDOUT, "no answer to the handshake");
+    if (!b->open && now - b->began > b->open_within)
+        bulk_finish(b, VI_ETIMEDOUT, "no answer to the handshake");
     else if (now - b->moved > BULK_SILENCE)
-        finish(b, VI_ETIMEDOUT, "nothing moved for a minute");
+        bulk_finish(b, VI_ETIMEDOUT, "nothing moved for a minute");
     else
         set_poll(b); /* the bandwidth limit may let more through now */
 }
 
-static struct bulk *make(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng, const uint8_t *x,
+struct bulk *bulk_make(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng, const uint8_t *x,
                          const struct vi_id *peer, const void *purpose, size_t len)
 {
     struct bulk *b = calloc(1, sizeof *b);
@@ -441,6 +398,7 @@ static struct bulk *make(uv_loop_t *loop, const struct mesh_config *cfg, struct 
         return NULL;
     b->fd = -1;
     b->began = b->moved = b->filled = vi_clock_boottime();
+    b->open_within = BULK_HANDSHAKE;
     b->stream = stream_new(cfg, rng, x, peer, purpose, len, b->began);
     if (!b->stream) {
         free(b);
@@ -454,10 +412,36 @@ static struct bulk *make(uv_loop_t *loop, const struct mesh_config *cfg, struct 
     return b;
 }
 
-static void connected(struct bulk *b)
+static void on_hello_written(uv_write_t *req, int status)
+{
+    (void)status; /* the next write, or the silence, tells */
+    free(req);
+}
+
+static void write_hello(struct bulk *b)
+{
+    struct out *o = malloc(sizeof *o + BULK_HELLO);
+    uv_buf_t buf;
+    int err = UV_ENOMEM;
+    if (o) {
+        memcpy(o->bytes, b->hello, BULK_HELLO);
+        buf = uv_buf_init((char *)o->bytes, BULK_HELLO);
+        err = uv_write(&o->req, (uv_stream_t *)&b->tcp, &buf, 1, on_hello_written);
+    }
+    if (err < 0) {
+        free(o);
+        bulk_finish(b, VI_EIO, uv_strerror(err));
+    }
+}
+
+void bulk_connected(struct bulk *b)
 {
     b->connected = b->reading = true;
     uv_tcp_nodelay(&b->tcp, 1);
+    if (b->has_hello)
+        write_hello(b);
+    if (b->finished)
+        return;
     uv_read_start((uv_stream_t *)&b->tcp, on_alloc, on_read);
     flush(b);
 }
@@ -468,9 +452,9 @@ static void on_connect(uv_connect_t *req, int status)
     if (b->finished)
         return;
     if (status < 0)
-        finish(b, VI_EIO, uv_strerror(status));
+        bulk_finish(b, VI_EIO, uv_strerror(status));
     else
-        connected(b);
+        bulk_connected(b);
 }
 
 static socklen_t sockaddr_of(const struct mesh_addr *a, struct sockaddr_storage *ss)
@@ -490,13 +474,23 @@ static socklen_t sockaddr_of(const struct mesh_addr *a, struct sockaddr_storage 
     return sizeof *s;
 }
 
-struct bulk *bulk_send(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng,
-                       const struct mesh_addr *to, const uint8_t x[CERT_KEY], const struct vi_id *peer,
-                       const void *purpose, size_t len, int fd, uint64_t bandwidth, bulk_done *done, void *arg)
+void bulk_connect(struct bulk *b, const struct mesh_addr *to)
 {
-    struct bulk *b = make(loop, cfg, rng, x, peer, purpose, len);
     struct sockaddr_storage ss;
     int err;
+    sockaddr_of(to, &ss);
+    b->connect.data = b;
+    err = to->family == 4 || to->family == 6 ? uv_tcp_connect(&b->connect, &b->tcp, (struct sockaddr *)&ss, on_connect)
+                                             : UV_EADDRNOTAVAIL;
+    if (err < 0)
+        bulk_finish(b, VI_EIO, uv_strerror(err));
+}
+
+struct bulk *bulk_make_sender(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng,
+                              const uint8_t x[CERT_KEY], const struct vi_id *peer, const void *purpose, size_t len,
+                              int fd, uint64_t bandwidth, bulk_done *done, void *arg)
+{
+    struct bulk *b = bulk_make(loop, cfg, rng, x, peer, purpose, len);
     if (!b) {
         close(fd);
         return NULL;
@@ -505,122 +499,51 @@ struct bulk *bulk_send(uv_loop_t *loop, const struct mesh_config *cfg, struct vi
     b->bandwidth = bandwidth;
     b->done = done;
     b->arg = arg;
-    sockaddr_of(to, &ss);
-    b->connect.data = b;
     if (!take_fd(b, fd))
-        finish(b, VI_EIO, "the local end can't be watched");
-    else if ((err = uv_tcp_connect(&b->connect, &b->tcp, (struct sockaddr *)&ss, on_connect)) < 0)
-        finish(b, VI_EIO, uv_strerror(err));
+        bulk_finish(b, VI_EIO, "the local end can't be watched");
     return b;
+}
+
+struct bulk *bulk_send(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng,
+                       const struct mesh_addr *to, const uint8_t x[CERT_KEY], const struct vi_id *peer,
+                       const void *purpose, size_t len, int fd, uint64_t bandwidth, bulk_done *done, void *arg)
+{
+    struct bulk *b = bulk_make_sender(loop, cfg, rng, x, peer, purpose, len, fd, bandwidth, done, arg);
+    if (b && !b->finished)
+        bulk_connect(b, to);
+    return b;
+}
+
+struct bulk *bulk_send_through(uv_loop_t *loop, const struct mesh_config *cfg, struct vi_rng *rng,
+                               const struct mesh_addr *relay, const uint8_t token[BULK_TOKEN], const uint8_t x[CERT_KEY],
+                               const struct vi_id *peer, const void *purpose, size_t len, int fd, uint64_t bandwidth,
+                               bulk_done *done, void *arg)
+{
+    struct bulk *b = bulk_make_sender(loop, cfg, rng, x, peer, purpose, len, fd, bandwidth, done, arg);
+    if (!b || b->finished)
+        return b;
+    bulk_hello_write(b->hello, BULK_JOIN, token);
+    b->has_hello = true;
+    bulk_connect(b, relay);
+    return b;
+}
+
+void bulk_open_within(struct bulk *b, vi_time span)
+{
+    b->open_within = span;
+}
+
+bool bulk_opened(const struct bulk *b)
+{
+    return b->open;
 }
 
 void bulk_cancel(struct bulk *b)
 {
-    finish(b, VI_ECANCELED, "given up");
+    bulk_finish(b, VI_ECANCELED, "given up");
 }
 
 uint64_t bulk_bytes(const struct bulk *b)
 {
     return b->bytes;
-}
-
-/* ---- the server ---- */
-
-/* Too many at once: who has been here longest without showing who it is gives way, so that strangers
- * can't keep members out by connecting. All being known members' streams, the newest goes. */
-static struct bulk *one_too_many(struct bulk_server *s)
-{
-    struct bulk *b, *oldest = NULL;
-    unsigned live = 0;
-    LIST_FOREACH (b, &s->streams, link) {
-        live += !b->finished;
-        if (!b->finished && !b->open)
-            oldest = b; /* new ones come in at the head */
-    }
-    return live > BULK_STREAMS_MAX ? oldest : NULL;
-}
-
-static void on_connection(uv_stream_t *stream, int status)
-{
-    struct bulk_server *s = stream->data;
-    struct bulk *b;
-    if (status < 0)
-        return;
-    b = make(s->loop, s->cfg, s->rng, NULL, NULL, NULL, 0);
-    if (!b)
-        return;
-    b->server = s;
-    s->n++;
-    LIST_INSERT_HEAD(&s->streams, b, link);
-    if (uv_accept(stream, (uv_stream_t *)&b->tcp) < 0) {
-        finish(b, VI_EIO, "accept");
-        return;
-    }
-    connected(b);
-    b = one_too_many(s);
-    if (b)
-        finish(b, VI_EFULL, "too many streams");
-}
-
-static void on_server_closed(uv_handle_t *h)
-{
-    struct bulk_server *s = (struct bulk_server *)((char *)h - offsetof(struct bulk_server, tcp));
-    s->tcp.data = NULL;
-    if (s->n == 0)
-        free(s);
-}
-
-struct bulk_server *bulk_listen(uv_loop_t *loop, const char *listen, uint16_t port,
-                                const struct mesh_config *cfg, struct vi_rng *rng, bulk_accept *accept, void *arg,
-                                char *why, size_t cap)
-{
-    struct bulk_server *s = calloc(1, sizeof *s);
-    struct sockaddr_storage ss;
-    int err;
-    if (!s) {
-        snprintf(why, cap, "out of memory");
-        return NULL;
-    }
-    s->loop = loop;
-    s->cfg = cfg;
-    s->rng = rng;
-    s->accept = accept;
-    s->arg = arg;
-    LIST_INIT(&s->streams);
-    uv_tcp_init(loop, &s->tcp);
-    s->tcp.data = s;
-    err = strchr(listen, ':') ? uv_ip6_addr(listen, port, (struct sockaddr_in6 *)&ss)
-                              : uv_ip4_addr(listen, port, (struct sockaddr_in *)&ss);
-    if (!err)
-        err = uv_tcp_bind(&s->tcp, (struct sockaddr *)&ss, 0);
-    if (!err)
-        err = uv_listen((uv_stream_t *)&s->tcp, 16, on_connection);
-    if (err) {
-        snprintf(why, cap, "TCP port %u at %s: %s; set `port`, or end what uses it", port, listen, uv_strerror(err));
-        s->closing = true;
-        uv_close((uv_handle_t *)&s->tcp, on_server_closed);
-        return NULL;
-    }
-    return s;
-}
-
-void bulk_server_close(struct bulk_server *s)
-{
-    struct bulk *b;
-    if (!s)
-        return;
-    s->closing = true;
-    uv_close((uv_handle_t *)&s->tcp, on_server_closed);
-    LIST_FOREACH (b, &s->streams, link)
-        finish(b, VI_ECANCELED, "the peer ends");
-}
-
-void bulk_server_drop(struct bulk_server *s, const struct vi_id *peer)
-{
-    struct bulk *b;
-    if (!s)
-        return;
-    LIST_FOREACH (b, &s->streams, link)
-        if (b->open && vi_id_equal(&b->from, peer))
-            finish(b, VI_ECANCELED, "its host was revoked");
 }
