@@ -14,6 +14,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_dial.h"
 #include "peer/rpc_write.h"
 
 #define WAIT_WORTH_SAYING (15 * VI_SEC)
@@ -171,7 +172,7 @@ static void on_stream_done(void *arg, int err, const char *why, uint64_t bytes)
     struct transit *t = transit_of(w->d, &w->id, false);
     struct handover_event ev = {.kind = HANDOVER_EV_STREAM, .id = w->id, .err = err, .why = why};
     if (t) {
-        t->bulk = NULL;
+        t->dial = NULL;
         t->bytes = bytes;
     }
     if (err)
@@ -184,26 +185,18 @@ static int start_stream(struct daemon *d, const struct handover_effect *fx, int 
 {
     struct transit *t = transit_of(d, &fx->id, true);
     struct waiting *w = wait_for(d, &fx->id);
-    struct mesh_peer_info info;
-    struct gossip_member m;
-    struct mesh_addr to;
-    struct cert c;
-    if (!t || !w || !gossip_member_find(d->gossip, &fx->peer, &m) || cert_decode(&c, m.cert, m.cert_len)) {
-        snprintf(why, cap, "the destination isn't known any more");
-        free(w);
-        close(fd);
-        return VI_ENOTFOUND;
-    }
-    daemon_gossip_addr(&to, &m.addr);
-    if (mesh_peer_find(mesh_io_core(d->mesh), &fx->peer, &info) && info.up && info.addr.family)
-        to = info.addr; /* where its packets come from; it listens at the same port for streams */
-    t->peer = fx->peer;
-    t->bulk = bulk_send(&d->loop, &d->mesh_cfg, &d->rng, &to, c.x, &fx->peer, fx->id.b, VI_ID_SIZE, fd,
-                        (uint64_t)d->cfg.migration_bandwidth * 1024, on_stream_done, w);
-    if (!t->bulk) {
+    if (!t || !w) {
         snprintf(why, cap, "out of memory");
         free(w);
+        close(fd);
         return VI_ENOMEM;
+    }
+    t->peer = fx->peer;
+    t->dial = daemon_dial(d, &fx->peer, fx->id.b, VI_ID_SIZE, fd, (uint64_t)d->cfg.migration_bandwidth * 1024,
+                          on_stream_done, w, why, cap);
+    if (!t->dial) {
+        free(w);
+        return VI_ENOTFOUND;
     }
     return 0;
 }
@@ -382,8 +375,8 @@ static void end_stream(struct daemon *d, const struct vi_id *id)
     struct transit *t = transit_of(d, id, false);
     if (!t)
         return;
-    if (t->bulk)
-        bulk_cancel(t->bulk);
+    if (t->dial)
+        daemon_dial_cancel(t->dial);
     if (t->fd >= 0)
         close(t->fd);
     t->fd = -1;
@@ -429,7 +422,7 @@ static void over(struct daemon *d, const struct handover_effect *fx)
             taken_back(d, fx);
     }
     d->next_list = 0;
-    if (t && !t->bulk)
+    if (t && !t->dial)
         t->used = false;
 }
 
@@ -541,8 +534,8 @@ void daemon_handover_close(struct daemon *d)
 {
     for (unsigned i = 0; d->transits && i < HANDOVERS_MAX; i++)
         if (d->transits[i].used) {
-            if (d->transits[i].bulk)
-                bulk_cancel(d->transits[i].bulk);
+            if (d->transits[i].dial)
+                daemon_dial_cancel(d->transits[i].dial);
             if (d->transits[i].fd >= 0)
                 close(d->transits[i].fd);
             d->transits[i].fd = -1;

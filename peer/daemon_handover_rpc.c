@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "peer/base/err.h"
+#include "peer/daemon_dial.h"
 #include "peer/rpc_write.h"
 
 /* ---- beginning: describe the guest, then START ---- */
@@ -132,7 +133,7 @@ uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id)
     for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
         const struct transit *t = &d->transits[i];
         if (t->used && vi_id_equal(&t->id, id))
-            return t->bulk ? bulk_bytes(t->bulk) : t->bytes;
+            return t->dial ? daemon_dial_bytes(t->dial) : t->bytes;
     }
     return 0;
 }
@@ -141,8 +142,8 @@ void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer)
 {
     bulk_server_drop(d->bulk, peer);
     for (unsigned i = 0; i < HANDOVERS_MAX; i++)
-        if (d->transits[i].bulk && vi_id_equal(&d->transits[i].peer, peer))
-            bulk_cancel(d->transits[i].bulk);
+        if (d->transits[i].dial && vi_id_equal(&d->transits[i].peer, peer))
+            daemon_dial_cancel(d->transits[i].dial);
 }
 
 void daemon_handover_counts(struct daemon *d, struct vi_writer *w)

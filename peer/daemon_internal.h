@@ -65,7 +65,7 @@ struct transit {
     bool used, prepared;
     struct vi_id id, env, peer;
     int fd; /* for restore, until it is handed over */
-    struct bulk *bulk;
+    struct dial *dial; /* ours, while it is on its way */
     uint64_t bytes;
 };
 

@@ -8,6 +8,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_dial.h"
 #include "peer/netaddr.h"
 
 static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, const uint8_t *data,
@@ -134,6 +135,10 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
     switch (method) {
     case CALL_LOAD:
         return daemon_policy_probed(arg, from, body, len, out);
+    case CALL_CONNECT:
+        return daemon_dial_connect(arg, from, body, len);
+    case CALL_SPLICE:
+        return daemon_dial_splice(arg, from, body, len);
     case CALL_RENEW:
         return daemon_renew_answer(arg, from, body, len, out);
     case CALL_REVOKED:

@@ -150,6 +150,41 @@ def table_is_complete():
     assert r.returncode == 1 and "nosuch" in r.stderr, r
 
 
+def moves(guest, a, b, how):
+    """A live move of a guest whose memory really crosses; the source's log says which way the stream took."""
+    mark = os.path.getsize(os.path.join(a.dir, "log"))
+    a.violin("migrate", guest, b.name, timeout=150)
+    wait_for(f"{guest} runs on {b.name} alone", lambda: lab.where(guest) == [b], 60)
+    with open(os.path.join(a.dir, "log"), errors="replace") as f:
+        f.seek(mark)
+        tried = [l for l in f if " now\n" in l and "to " + b.name in l]
+    assert [w for w in ("the other way round", "through a relay") if any(w in l for l in tried)] == how, tried
+
+
+@test
+def stream_direct():
+    """a guest moves between hosts without NATs, and from behind one to the open: directly"""
+    moves("g6", h6, h1, [])
+    moves("g6", h1, h6, [])
+    moves("g2", h2, h6, [])
+
+
+@test
+def stream_reversed():
+    """back behind the NAT, where nobody can connect to: its host connects"""
+    moves("g2", h6, h2, ["the other way round"])
+    frames_pass(h6, h2)
+
+
+@test
+def stream_relayed():
+    """from behind one NAT to behind another: through a relay, which joins two connections"""
+    moves("g2", h2, h3, ["the other way round", "through a relay"])
+    moves("g4", h4, h5, ["the other way round", "through a relay"])
+    moves("g2", h3, h2, ["the other way round", "through a relay"])
+    frames_pass(h2, h4)
+
+
 @test
 def one_way():
     """packets pass in one direction only: relayed, with the reason; direct again when the block goes"""
