@@ -682,6 +682,15 @@ static void peer_gone(struct vswitch *s, const struct vi_id *peer)
         }
 }
 
+static void peer_up(struct vswitch *s, const struct vi_id *peer, vi_time now)
+{
+    for (unsigned i = 0; i < SWITCH_ENVS; i++) {
+        int at = s->envs[i] ? other_index(s->envs[i], peer) : -1;
+        if (at >= 0)
+            say(s, s->envs[i], &s->envs[i]->others[at], now);
+    }
+}
+
 /* Hosts whose record that they take part never came. */
 static void drop_unconfirmed(struct vswitch *s, struct senv *e, vi_time now)
 {
@@ -727,6 +736,7 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
     case SWITCH_EV_MESSAGE: take_message(s, now, ev); break;
     case SWITCH_EV_ACTIVATE: activate(s, now, ev); break;
     case SWITCH_EV_GIVEN: given(s, now, ev); break;
+    case SWITCH_EV_PEER_UP: peer_up(s, &ev->peer, now); break;
     case SWITCH_EV_PEER_GONE: peer_gone(s, &ev->peer); break;
     }
     if (s->changed)

@@ -98,6 +98,7 @@ enum switch_event_kind {
     SWITCH_EV_MESSAGE,
     SWITCH_EV_ACTIVATE,     /* a transfer to us was journalled: state its MACs, tell everybody */
     SWITCH_EV_GIVEN,        /* a transfer by us was journalled: forward from now on */
+    SWITCH_EV_PEER_UP,      /* a session with it is new: it may have been started again, and know nothing */
     SWITCH_EV_PEER_GONE     /* dead or left: its statements don't hold */
 };
 

@@ -150,6 +150,20 @@ static void take_definition(struct daemon *d, const struct env_definition *def)
                 def->name, ENV_MAX);
 }
 
+/* A host that has an environment in common with this one: after a restart its frames are taken at once, not
+ * when gossip comes round to its list. */
+static void keep_list(struct daemon *d, const struct gossip_record *r)
+{
+    static struct env_takes_part t;
+    bool common = false;
+    if (env_takes_part_decode(&t, r->bytes, r->len))
+        return;
+    for (unsigned i = 0; i < t.n && !common; i++)
+        common = env_by_tag(d, t.envs[i]) != NULL;
+    if (common && store_put(d->store, STORE_TAKES_PART, &r->key, r->bytes, r->len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+}
+
 void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key)
 {
     struct gossip_record r;
@@ -157,6 +171,7 @@ void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key
     if (!gossip_record_get(d->gossip, (uint8_t)kind, key, &r))
         return;
     if (kind == ENV_RECORD_TAKES_PART) {
+        keep_list(d, &r);
         daemon_envs_participants(d);
         return;
     }
@@ -181,8 +196,17 @@ static bool stored_definition(void *arg, const struct vi_id *key, const void *va
     return true;
 }
 
+static bool stored_list(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    static struct env_takes_part t;
+    if (!env_takes_part_decode(&t, value, len)) /* as new or newer there, or not accepted any more: all the same */
+        (void)daemon_gossip_record(arg, ENV_RECORD_TAKES_PART, key, key, t.version, value, len);
+    return true;
+}
+
 void daemon_envs_load(struct daemon *d)
 {
+    (void)store_each(d->store, STORE_TAKES_PART, stored_list, d);
     (void)store_each(d->store, STORE_RECORD, stored_definition, d);
 }
 

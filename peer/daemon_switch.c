@@ -182,7 +182,10 @@ void daemon_switch_message(struct daemon *d, const struct vi_id *from, const uin
 
 void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys)
 {
+    struct switch_event up = {.kind = SWITCH_EV_PEER_UP, .peer = keys->peer};
     datapath_set_keys(d->datapath, keys);
+    if (keys->send && !keys->withdrawn)
+        switch_step(d->vswitch, daemon_now(), &up);
 }
 
 static void on_queue(void *arg, int err, const char *detail, const struct vi_id *env, int fd)

@@ -41,6 +41,7 @@ enum store_kind {
     STORE_RECORD = 2,  /* a signed record of the gossip's store */
     STORE_OWNER = 3,   /* who owns a guest */
     STORE_INVITE = 4,
+    STORE_TAKES_PART = 5, /* a host's signed list of the environments it takes part in */
     STORE_STATEMENT = 10 /* about keys: its kind in a byte, then peer/statements.h */
 };
 int store_put(struct store *s, enum store_kind kind, const struct vi_id *key, const void *value,

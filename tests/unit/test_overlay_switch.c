@@ -300,6 +300,27 @@ static void dead_hosts_macs_are_free(void **state)
     assert_int_equal(where(1, mac1), 0);
 }
 
+/* A host that was started again knows nothing: with its new session it is told at once. */
+static void new_session_is_told_at_once(void **state)
+{
+    struct switch_event up = {.kind = SWITCH_EV_PEER_UP};
+    const struct switch_effect *fx;
+    (void)state;
+    world(3);
+    local(0, mac1, 1, true);
+    settle();
+    up.peer = h[1].id;
+    switch_step(h[0].s, now, &up);
+    fx = switch_effect(h[0].s);
+    assert_non_null(fx);
+    assert_int_equal(fx->kind, SWITCH_FX_SEND);
+    assert_true(vi_id_equal(&fx->peer, &h[1].id));
+    assert_null(switch_effect(h[0].s));
+    memset(up.peer.b, 0x77, sizeof up.peer.b); /* one that takes no part */
+    switch_step(h[0].s, now, &up);
+    assert_null(switch_effect(h[0].s));
+}
+
 static void transfer_moves_a_mac(void **state)
 {
     uint8_t t[TRANSFER_MAX];
@@ -720,6 +741,7 @@ int main(void)
         cmocka_unit_test_teardown(second_statement_is_a_conflict, tear_down),
         cmocka_unit_test_teardown(who_takes_no_part_is_not_believed, tear_down),
         cmocka_unit_test_teardown(dead_hosts_macs_are_free, tear_down),
+        cmocka_unit_test_teardown(new_session_is_told_at_once, tear_down),
         cmocka_unit_test_teardown(transfer_moves_a_mac, tear_down),
         cmocka_unit_test_teardown(destination_is_known_by_its_transfer, tear_down),
         cmocka_unit_test_teardown(bad_transfers_move_nothing, tear_down),
