@@ -42,7 +42,8 @@ static void consider(struct wanted *w, const struct cert *c)
     struct vi_id id;
     cert_peer_id(&id, c->ed);
     vi_id_format(&id, text);
-    if (strcmp(c->host, w->text) && !(w->hex && !strncmp(text, w->text, w->hex)))
+    if (strcmp(c->domain, w->ring->trust->domain) ||
+        (strcmp(c->host, w->text) && !(w->hex && !strncmp(text, w->text, w->hex))))
         return;
     if (blocklist_find(&w->ring->revoked, &id) || (w->found && vi_id_equal(&id, &w->id)))
         return; /* a revoked one has made way for another of the name */

@@ -31,6 +31,7 @@ enum warning {
     WARN_REFUSED, /* another peer's certificate, or ours at another */
     WARN_REVOKED, /* this host */
     WARN_CERT,    /* ours runs out and isn't renewed */
+    WARN_ROLLOVER, /* two successors of one authority */
     WARN_HANDOVER,
     WARN_MAC,
     WARN_GUEST,
@@ -218,9 +219,9 @@ bool daemon_keys_admits(const struct daemon *d, const struct cert *c);
 bool daemon_keys_revoked_join(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap);
 /* What a member may do in the authority's place, now: a mask of enum cert_cap. */
 uint32_t daemon_keys_caps(const struct daemon *d, const struct vi_id *peer);
-/* Fields of a member: capabilities. */
+/* Fields of a member: capabilities, issued_by, cert_until. */
 unsigned daemon_keys_member_fields(const struct daemon *d, const struct gossip_member *m);
-void daemon_keys_write_member(const struct daemon *d, struct vi_writer *w, const struct gossip_member *m);
+void daemon_keys_write_member(struct daemon *d, struct vi_writer *w, const struct gossip_member *m);
 /* daemon_renew.c: answers CALL_RENEW. */
 int daemon_renew_answer(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len,
                         uint8_t *out);

@@ -193,7 +193,12 @@ static void changed(struct daemon *d, unsigned kind, const uint8_t *bytes, size_
 bool daemon_keys_accept(struct daemon *d, unsigned kind, const struct vi_id *key,
                         const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len)
 {
-    return keyring_accept(&d->keys->ring, kind, key, origin, version, bytes, len);
+    if (keyring_accept(&d->keys->ring, kind, key, origin, version, bytes, len))
+        return true;
+    if (kind == KEY_RECORD_ROLLOVER && keyring_contradicts(&d->keys->ring, bytes, len))
+        daemon_warn(d, WARN_ROLLOVER, "an authority of this domain has named two successors: its key is stolen, or "
+                                      "two rollovers were made at once; this host follows the one it heard of first");
+    return false;
 }
 
 static void take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len)
@@ -390,22 +395,27 @@ void daemon_keys_pump(struct daemon *d, vi_time now)
 
 /* ---- members ---- */
 
-static const struct delegation *shown(const struct daemon *d, const struct gossip_member *m, uint32_t *caps)
+/* What it may do, and its certificate. */
+static const struct cert *shown(const struct gossip_member *m)
 {
-    *caps = keyring_caps(&d->keys->ring, m->key, vi_clock_wall());
-    return *caps ? keyring_delegation(&d->keys->ring, m->key) : NULL;
+    static struct cert c;
+    return cert_decode(&c, m->cert, m->cert_len) ? NULL : &c;
 }
 
 unsigned daemon_keys_member_fields(const struct daemon *d, const struct gossip_member *m)
 {
-    uint32_t caps;
-    return shown(d, m, &caps) ? 1 : 0;
+    return (keyring_caps(&d->keys->ring, m->key, vi_clock_wall()) ? 1U : 0) + (shown(m) ? 2U : 0);
 }
 
-void daemon_keys_write_member(const struct daemon *d, struct vi_writer *w, const struct gossip_member *m)
+void daemon_keys_write_member(struct daemon *d, struct vi_writer *w, const struct gossip_member *m)
 {
+    uint32_t caps = keyring_caps(&d->keys->ring, m->key, vi_clock_wall());
+    const struct cert *c = shown(m);
     char text[CAPS_TEXT];
-    uint32_t caps;
-    if (shown(d, m, &caps))
+    if (caps)
         put_text(w, "capabilities", caps_format(caps, text));
+    if (c) {
+        put_text(w, "issued_by", daemon_keys_issuer(d, c->delegated, &c->by));
+        put_number(w, "cert_until", (double)c->not_after / 1e6);
+    }
 }

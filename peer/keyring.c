@@ -186,6 +186,16 @@ static bool accept_rollover(const struct keyring *k, const struct rollover *r)
     return rollover_verify(r) == 0;
 }
 
+bool keyring_contradicts(const struct keyring *k, const uint8_t *bytes, size_t len)
+{
+    const struct rollover *have;
+    struct rollover r;
+    if (rollover_decode(&r, bytes, len) || !ours(k, r.domain))
+        return false;
+    have = find_rollover(k, r.before);
+    return have && memcmp(have->after, r.after, CERT_KEY) && rollover_verify(&r) == 0;
+}
+
 bool keyring_accept(const struct keyring *k, unsigned kind, const struct vi_id *key,
                     const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len)
 {

@@ -40,6 +40,9 @@ void keyring_free(struct keyring *k);
 /* For the gossip: is that record what it claims to be, by one who may say it, and is there room for it? */
 bool keyring_accept(const struct keyring *k, unsigned kind, const struct vi_id *key,
                     const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len);
+/* Is that a genuine rollover to another successor than the one we know? Then two were made at once, or the
+ * old key is stolen: people must look. */
+bool keyring_contradicts(const struct keyring *k, const uint8_t *bytes, size_t len);
 /* Takes an accepted statement, or one of the owner's store: changes trust and blocklist. 0: it was new;
  * VI_EEXIST; VI_EFULL; VI_ENOMEM; VI_EPROTO. */
 int keyring_take(struct keyring *k, unsigned kind, const uint8_t *bytes, size_t len);

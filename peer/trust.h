@@ -28,7 +28,8 @@ const uint8_t *trust_newest(const struct trust *t);
 int trust_succeed(struct trust *t, const uint8_t authority[CERT_KEY], vi_time until);
 
 /* Trusts an authority of any domain until then; known already: changes until. 0, VI_EFULL, VI_EINVAL
- * (no domain's name). */
+ * (no domain's name). Of our own domain only what a rollover says may be added: for a foreign authority
+ * the caller has made sure that its domain isn't called like ours. */
 int trust_add(struct trust *t, const char *domain, const uint8_t authority[CERT_KEY], vi_time until);
 /* Ends it. An authority of our own domain becomes a former one; the newest can't be dropped. */
 void trust_drop(struct trust *t, const char *domain, const uint8_t authority[CERT_KEY]);

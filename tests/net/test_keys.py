@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Keys over time: renewal while running, delegates in the absent authority's place, revocation, a new
 authority with members that were away, and the authority's backup."""
-import os, subprocess
+import os, subprocess, time
 
 from harness import main, test
 from lab import Lab, run, wait_for
@@ -118,6 +118,16 @@ def renews_while_running():
     lost = [e for e in h2.json("events", "--after", str(seq)) if e["kind"] == "member" and "host4" in e["text"]]
     assert not lost, lost
     assert state_of(h4, "host2") == ["alive"]
+    # nobody who may renew is there: it says so in time, and goes on by itself once somebody is
+    h2.stop()
+    h3.stop()
+    wait_for("host4 says that it can't be renewed", lambda: any("is not renewed: no living member may" in w for w in h4.status()["warnings"]), 120)
+    r = h4.violin("cert", "renew", check=False)
+    assert r.returncode == 1 and "no living member may renew" in r.stderr, r
+    assert "no living member may renew" in cert(h4)["trouble"]
+    h2.start()
+    h3.start()
+    wait_for("host4 is renewed", lambda: "trouble" not in cert(h4) and h4.status()["warnings"] == [], 120)
     for h in (h2, h3):
         h.stop()
         text = open(h.conf).read()
@@ -292,7 +302,9 @@ def revoked_while_away():
     """who was revoked while it was away is refused by all when it comes, and says so"""
     h5.stop()
     wait_for("host5 has left", lambda: state_of(h1, "host5") != ["alive"], 30)
-    h1.violin("revoke", "host5")
+    wanted = [m for m in h1.json("members") if m["name"] == "host5"][0]
+    assert wanted["issued_by"] in ("the authority", "host1", "host2") and wanted["cert_until"] > time.time(), wanted
+    h1.violin("revoke", wanted["id"][:8])  # by the beginning of its id
     for h in (h2, h3, h4):
         wait_for(f"{h.name} has heard of it", lambda h=h: len(h.json("revocations")) == 2, 30)
     h5.start()

@@ -419,8 +419,12 @@ static void test_retired(void **unused)
     d = revocation_of(&c, &authority, NULL, authority.sk, REVOKE_ISSUE_AUTHORITY);
     assert_false(accepts(&a, &d));
     /* the thief of the old key names another successor, and goes round in a circle */
+    assert_false(keyring_contradicts(&a.ring, l.bytes, l.len));
     evil = roll(&other, &authority, &third);
     assert_false(accepts(&a, &evil));
+    assert_true(keyring_contradicts(&a.ring, evil.bytes, evil.len));
+    evil.bytes[evil.len - 1] ^= 1;
+    assert_false(keyring_contradicts(&a.ring, evil.bytes, evil.len));
     back = (struct rollover){.at = WALL, .until = WALL + DAY};
     strcpy(back.domain, "lab");
     evil = roll(&back, &second, &authority);
