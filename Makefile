@@ -137,7 +137,8 @@ check-asan-run: $(UNIT) $(SIMS)
 	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) asan $(UNIT) $(SIMS)
 
 # What has threads of its own, under TSan.
-THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths test_peer_journal)
+THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths \
+    test_overlay_datapath_via test_peer_journal)
 check-tsan-run: $(THREADED)
 	$(Q)$(RUN) tsan $(THREADED)
 
