@@ -2,7 +2,8 @@
  *
  *   [1, env, our number for it, counter, part, parts, [mac, guest, epoch]…]   statement
  *   [2, env, counter]                                                        acknowledged
- *   [3, env, transfer]                                                       a guest has moved */
+ *   [3, env, transfer]                                                       a guest has moved
+ *   [4, env]                                                                 say yours again: I know nothing */
 #include "overlay/switch_internal.h"
 
 #include <stdlib.h>
@@ -224,6 +225,21 @@ static void say(struct vswitch *s, struct senv *e, struct other *o, vi_time now)
     for (unsigned part = 0; part < parts; part++)
         say_part(s, e, (unsigned)env_index(s, &e->id), o, part, parts);
     o->last_sent = now;
+}
+
+static void ask(struct vswitch *s, const struct senv *e, struct other *o)
+{
+    struct switch_effect *fx = push(s, SWITCH_FX_SEND);
+    struct vi_writer w;
+    if (!fx)
+        return;
+    fx->peer = o->peer;
+    vi_writer_init(&w, fx->data, sizeof fx->data);
+    vi_write_array(&w, 2);
+    vi_write_uint(&w, 4);
+    vi_write_id(&w, &e->id);
+    fx->len = w.len;
+    o->asks++;
 }
 
 static void say_to_all(struct vswitch *s, struct senv *e, vi_time now)
@@ -485,6 +501,13 @@ static void take_message(struct vswitch *s, vi_time now, const struct switch_eve
         e = switch_env(s, &env);
         if (!vi_read_end(&r) && e)
             take_transfer(s, now, e, &ev->peer, data, len);
+    } else if (kind == 4 && n == 2) {
+        int at;
+        vi_read_id(&r, &env);
+        e = switch_env(s, &env);
+        at = e ? other_index(e, &ev->peer) : -1;
+        if (!vi_read_end(&r) && at >= 0 && now - e->others[at].last_sent >= AGAIN / 2)
+            say(s, e, &e->others[at], now);
     }
 }
 
@@ -713,6 +736,8 @@ static void tick(struct vswitch *s, vi_time now)
             struct other *o = &e->others[k];
             if (now - o->last_sent >= (o->acked < e->counter ? AGAIN : REFRESH))
                 say(s, e, o, now);
+            if (o->number == 0 && o->asks < ASKS) /* it may have said it before we could take it */
+                ask(s, e, o);
         }
     }
     for (unsigned i = 0; i < TRANSFERS; i++) {

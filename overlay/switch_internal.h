@@ -8,6 +8,7 @@
 #define PER_PART  24
 #define AGAIN     (500 * VI_MSEC)
 #define REFRESH   (10 * VI_SEC)
+#define ASKS      20 /* for a statement, each AGAIN */
 #define RECORD_MOST (60 * VI_SEC) /* how long a record by gossip may take */
 #define ECHO_MOST (60 * VI_SEC)   /* a statement from before a move doesn't come later */
 #define TRANSFERS 128
@@ -34,6 +35,7 @@ struct other {
     uint32_t parts_seen;  /* of that one */
     uint64_t acked;       /* of ours */
     vi_time last_sent;
+    unsigned asks;        /* for its statement */
     vi_time until; /* known by a transfer only, its own record is under way: kept so long; else VI_NEVER */
 };
 

@@ -181,6 +181,7 @@ static void on_control_message(void *arg, const struct link_message *m, int *fd)
     if (a->peer)
         drop_peer(a);
     a->generation++;
+    a->udp_buffers = 0;
     a->peer = link_open(&a->loop, *fd, on_peer_message, on_peer_lost, a);
     *fd = -1;
     if (!a->peer)

@@ -490,6 +490,17 @@ int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_
     return finish(&q, -1);
 }
 
+int agent_udp_buffers(struct agent_client *c, int fd, hv_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin(&q, c, R_DONE, "udp.buffers", arg);
+    if (err)
+        return err;
+    q.slot->cb.done = done;
+    vi_write_nil(&q.w);
+    return finish(&q, fd);
+}
+
 int agent_facts(struct agent_client *c, agent_facts_done *done, void *arg)
 {
     struct hv_call q;

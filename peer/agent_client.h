@@ -64,6 +64,8 @@ int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove
  * writes a frame from mac to its TAP. VI_ENOTFOUND if the environment isn't open. */
 int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_t mac[6],
                    hv_done *done, void *arg);
+/* Buffers of 4 MiB for this UDP socket, which stays the caller's, whatever net.core.rmem_max is. VI_EFULL for a 17th. */
+int agent_udp_buffers(struct agent_client *c, int fd, hv_done *done, void *arg);
 int agent_facts(struct agent_client *c, agent_facts_done *done, void *arg);
 
 #endif

@@ -11,6 +11,8 @@
 #define AGENT_STREAMS_MAX 16
 #define AGENT_RATE        200 /* requests a second, as many saved up */
 #define AGENT_WHY         256
+#define AGENT_UDP_BUFFER  (4 << 20) /* bytes, each way */
+#define AGENT_UDP_SOCKETS 16 /* that one peer may have so large */
 
 struct agent_env {
     bool used;
@@ -48,6 +50,7 @@ struct agent {
     struct agent_env envs[AGENT_ENVS_MAX];
     struct agent_guest guests[HV_GUESTS_MAX];
     unsigned n_guests;
+    unsigned udp_buffers; /* given to this peer's sockets */
     int streams[AGENT_STREAMS_MAX]; /* our duplicates, to end a stream with; -1: free */
     unsigned at_once;
     double tokens;

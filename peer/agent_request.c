@@ -17,7 +17,7 @@ static const char *const names[AM_COUNT] = {
     [AM_PAUSE] = "pause", [AM_RESUME] = "resume", [AM_DESTROY] = "destroy",
     [AM_ENV_OPEN] = "env.open", [AM_ENV_QUEUE] = "env.queue",
     [AM_ENV_CLOSE] = "env.close", [AM_ANNOUNCE] = "announce",
-    [AM_FACTS] = "facts",
+    [AM_FACTS] = "facts", [AM_UDP_BUFFERS] = "udp.buffers",
 };
 
 bool agent_request_on_guest(const struct agent_request *q)
@@ -33,13 +33,13 @@ bool agent_request_on_guest(const struct agent_request *q)
 
 bool agent_request_has_stream(const struct agent_request *q)
 {
-    return q->method == AM_SUSPEND || q->method == AM_RESTORE;
+    return q->method == AM_SUSPEND || q->method == AM_RESTORE || q->method == AM_UDP_BUFFERS;
 }
 
 static uint32_t fields(const struct agent_request *q)
 {
     switch (q->method) {
-    case AM_HOST: case AM_LIST: case AM_FACTS:
+    case AM_HOST: case AM_LIST: case AM_FACTS: case AM_UDP_BUFFERS:
         return 0;
     case AM_CAN_RECEIVE: case AM_RESTORE: case AM_ENV_QUEUE:
         return 1;

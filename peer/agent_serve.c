@@ -6,6 +6,7 @@
 #include "peer/agent_internal.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -375,6 +376,25 @@ static void go_env_queue(struct job *j)
     end_job(j);
 }
 
+/* Frames come in bursts that the default of the system (208 KiB) doesn't hold; more than that only root may give. */
+static void go_udp_buffers(struct job *j)
+{
+    int type = 0, family = 0, bytes = AGENT_UDP_BUFFER, err = 0;
+    socklen_t size = sizeof type;
+    if (j->fd < 0 || getsockopt(j->fd, SOL_SOCKET, SO_TYPE, &type, &size) ||
+        getsockopt(j->fd, SOL_SOCKET, SO_DOMAIN, &family, &size) || type != SOCK_DGRAM ||
+        (family != AF_INET && family != AF_INET6))
+        err = VI_EINVAL;
+    else if (j->a->udp_buffers >= AGENT_UDP_SOCKETS)
+        err = VI_EFULL;
+    else if (setsockopt(j->fd, SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof bytes) ||
+             setsockopt(j->fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes))
+        err = VI_EIO;
+    else
+        j->a->udp_buffers++;
+    answer(j, err, "");
+}
+
 static void go_announce(struct job *j)
 {
     char why[AGENT_WHY] = "";
@@ -415,6 +435,7 @@ static void go(struct job *j)
     switch (j->q.method) {
     case AM_ENV_OPEN: go_env_open(j); return;
     case AM_ENV_QUEUE: go_env_queue(j); return;
+    case AM_UDP_BUFFERS: go_udp_buffers(j); return;
     case AM_ENV_CLOSE: go_env_close(j); return;
     case AM_ANNOUNCE: go_announce(j); return;
     case AM_FACTS: go_facts(j); return;

@@ -88,12 +88,21 @@ int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap)
     return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, daemon_switch_threads(d), why, cap);
 }
 
+static void on_buffers(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err) /* a smaller one only loses frames sooner */
+        vi_log(VI_LOG_INFO, "switch", "larger socket buffers: %s %s", vi_strerror(err), detail);
+}
+
 int daemon_switch_open(struct daemon *d, char *why, size_t cap)
 {
     struct switch_config c = {.self = d->me.id, .arg = d, .key_of = key_of};
     struct datapath_config p = {.threads = d->udp.n, .no_gso = !strcmp(d->cfg.overlay_gso, "off"),
                                 .no_vnet = !strcmp(d->cfg.overlay_vnet_hdr, "off"), .arg = d, .wake = on_wake};
     memcpy(p.udp_fd, d->udp.data, sizeof d->udp.data);
+    for (unsigned i = 0; i < d->udp.n; i++)
+        (void)agent_udp_buffers(d->agent, d->udp.data[i], on_buffers, d);
     /* the headers of IPv4 and UDP; with IPv6, probes find the 20 bytes less */
     p.path_bytes = d->cfg.overlay_path_mtu ? (unsigned)d->cfg.overlay_path_mtu - 28 : 0;
     /* greater than in any earlier run, also when the wall clock was set back */

@@ -321,6 +321,31 @@ static void new_session_is_told_at_once(void **state)
     assert_null(switch_effect(h[0].s));
 }
 
+/* What was said before it could be taken is asked for. */
+static void asks_for_what_it_missed(void **state)
+{
+    const struct switch_effect *fx;
+    struct switch_config c = {.first_counter = 1u << 30, .key_of = key_of};
+    (void)state;
+    world(2);
+    local(0, mac1, 1, true);
+    settle();
+    c.self = h[1].id;
+    switch_free(h[1].s); /* started again, and the first host doesn't notice */
+    switch_table_free(h[1].table);
+    h[1].table = NULL;
+    h[1].s = switch_new(&c, now);
+    assert_non_null(h[1].s);
+    open_env(1);
+    participants(1, 1, &h[0].id);
+    while ((fx = switch_effect(h[1].s))) /* what it says at once is lost */
+        if (fx->kind == SWITCH_FX_TABLE)
+            h[1].table = fx->table;
+    assert_int_equal(where(1, mac1), -1);
+    pass(2 * VI_SEC);
+    assert_int_equal(where(1, mac1), 0);
+}
+
 static void transfer_moves_a_mac(void **state)
 {
     uint8_t t[TRANSFER_MAX];
@@ -742,6 +767,7 @@ int main(void)
         cmocka_unit_test_teardown(who_takes_no_part_is_not_believed, tear_down),
         cmocka_unit_test_teardown(dead_hosts_macs_are_free, tear_down),
         cmocka_unit_test_teardown(new_session_is_told_at_once, tear_down),
+        cmocka_unit_test_teardown(asks_for_what_it_missed, tear_down),
         cmocka_unit_test_teardown(transfer_moves_a_mac, tear_down),
         cmocka_unit_test_teardown(destination_is_known_by_its_transfer, tear_down),
         cmocka_unit_test_teardown(bad_transfers_move_nothing, tear_down),

@@ -346,6 +346,26 @@ static void environments_have_bridge_and_tap(void **state)
     assert_int_equal(r.err, 0);
     assert_true(r.tap >= 0);
     close(r.tap);
+    int udp = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), tcp = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), bytes = 0;
+    socklen_t size = sizeof bytes;
+    r = (struct result){.done = false};
+    assert_int_equal(agent_udp_buffers(hosts[0].client, udp, on_done, &r), 0);
+    until(&r.done);
+    assert_int_equal(r.err, 0);
+    assert_int_equal(getsockopt(udp, SOL_SOCKET, SO_RCVBUF, &bytes, &size), 0);
+    assert_true(bytes >= 4 << 20);
+    r = (struct result){.done = false};
+    assert_int_equal(agent_udp_buffers(hosts[0].client, tcp, on_done, &r), 0);
+    until(&r.done);
+    assert_int_equal(r.err, VI_EINVAL);
+    for (unsigned i = 1; i < 17; i++) {
+        r = (struct result){.done = false};
+        assert_int_equal(agent_udp_buffers(hosts[0].client, udp, on_done, &r), 0);
+        until(&r.done);
+        assert_int_equal(r.err, i < 16 ? 0 : VI_EFULL);
+    }
+    close(udp);
+    close(tcp);
     r = (struct result){.done = false};
     assert_int_equal(agent_announce(hosts[0].client, &e, (uint8_t[6]){0, 22, 62, 1, 2, 3}, on_done, &r), 0);
     until(&r.done);
