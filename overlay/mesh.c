@@ -100,6 +100,15 @@ void mesh_free(struct mesh *m)
     free(m);
 }
 
+/* What was refused may be taken now. */
+static void forgive(struct mesh *m)
+{
+    for (size_t i = 0; i < m->npeers; i++) {
+        m->peers[i]->refusals = 0;
+        m->peers[i]->refused_until = 0;
+    }
+}
+
 int mesh_set_cert(struct mesh *m, const struct cert *c)
 {
     if (memcmp(c->x, m->x, CERT_KEY) || !cert_name_ok(c->domain) || !cert_name_ok(c->host))
@@ -107,11 +116,14 @@ int mesh_set_cert(struct mesh *m, const struct cert *c)
     m->cfg.cert = *c;
     m->cfg.has_cert = true;
     cert_peer_id(&m->id, c->ed);
+    forgive(m);
     return 0;
 }
 
 void mesh_set_wall(struct mesh *m, vi_time wall_minus_now)
 {
+    if (llabs(wall_minus_now - m->cfg.wall_minus_now) > 10 * VI_SEC)
+        forgive(m);
     m->cfg.wall_minus_now = wall_minus_now;
 }
 
@@ -268,6 +280,8 @@ static int on_connect(struct mesh *m, vi_time now, const struct mesh_event *ev)
         return 0;
     if (!p->has_x || !p->addr.family)
         return VI_ENOTFOUND;
+    if (now < p->refused_until)
+        return VI_EREFUSED;
     mesh_half_begin(m, p, now);
     return 0;
 }

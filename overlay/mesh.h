@@ -265,7 +265,8 @@ struct mesh;
 struct mesh *mesh_new(const struct mesh_config *cfg, struct vi_rng *rng, vi_time now);
 void mesh_free(struct mesh *m);
 /* One event in. What its pointers show is copied. 0, or why it was not taken: VI_ENOTFOUND (SEND
- * or CONNECT without a key or an address), VI_EFULL, VI_EINVAL, VI_ENOMEM. Bad datagrams are never
+ * or CONNECT without a key or an address), VI_EREFUSED (a handshake with that peer was refused a short
+ * while ago, by either side), VI_EFULL, VI_EINVAL, VI_ENOMEM. Bad datagrams are never
  * an error: they are counted. */
 int mesh_step(struct mesh *m, vi_time now, const struct mesh_event *ev);
 /* The oldest effect not taken, or NULL. Borrowed until the next call with m. Datagrams, and

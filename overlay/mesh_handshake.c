@@ -428,6 +428,8 @@ static void establish(struct mesh *m, vi_time now, const struct mesh_addr *from,
     p->expect_at = VI_NEVER;
     p->path.quiet_at = now + MESH_QUIET; /* the first packet is answered */
     p->rekey_at = now + MESH_REKEY_AFTER - (vi_time)vi_rng_below(m->rng, 5 * VI_SEC);
+    p->refusals = 0;
+    p->refused_until = 0;
     m->n.handshakes_done++;
     mesh_say_keys(m, p, s);
     mesh_peer_up(m, p);
@@ -483,6 +485,8 @@ void mesh_on_response(struct mesh *m, vi_time now, const struct mesh_addr *from,
     }
     if (err) {
         m->n.rx_refused++;
+        p->refused_until = now + (p->refusals < 5 ? MESH_REFUSED_FIRST << p->refusals : MESH_REFUSED_MOST);
+        p->refusals++;
         mesh_peer_down(m, p, MESH_DOWN_REFUSED, err);
     } else {
         establish(m, now, from, p, &hs, &hello, &c);

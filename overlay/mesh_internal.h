@@ -15,6 +15,8 @@
 
 #define MESH_RETRY_FIRST    (500 * VI_MSEC) /* then doubled, with jitter, up to: */
 #define MESH_RETRY_MOST     (8 * VI_SEC)
+#define MESH_REFUSED_FIRST  VI_SEC /* after a refusal no handshake for so long, doubled up to: */
+#define MESH_REFUSED_MOST   (30 * VI_SEC)
 #define MESH_GIVE_UP        (20 * VI_SEC)
 #define MESH_KEEPALIVE      (10 * VI_SEC) /* heard something, said nothing */
 #define MESH_EXPECT         (15 * VI_SEC) /* said something, heard nothing: new handshake */
@@ -138,6 +140,8 @@ struct mesh_peer {
     uint32_t queued;
     uint64_t greatest; /* hello counter of the newest session that the peer began */
     uint64_t tx_count, rx_count;
+    unsigned refusals;     /* one after another, of our handshakes */
+    vi_time refused_until; /* no new one before */
     vi_time due, last_rx, last_tx, last_use, keepalive_at, expect_at, rekey_at, hint_after;
     struct mesh_path path;
 };

@@ -204,6 +204,8 @@ int mesh_peer_send(struct mesh *m, struct mesh_peer *p, uint8_t channel, const u
     }
     if (!p->has_x || (!p->addr.family && !p->hint.family))
         return VI_ENOTFOUND;
+    if (now < p->refused_until && !p->half.on)
+        return VI_EREFUSED;
     err = enqueue(m, p, buf, len + 1);
     if (!err && !p->half.on)
         mesh_half_begin(m, p, now);
@@ -229,6 +231,8 @@ static void promote(struct mesh *m, struct mesh_peer *p, const struct mesh_addr 
     p->expect_at = VI_NEVER;
     p->last_use = now;
     mesh_half_end(m, &p->half);
+    p->refusals = 0;
+    p->refused_until = 0;
     m->n.handshakes_done++;
     mesh_say_keys(m, p, p->cur);
     mesh_peer_up(m, p);

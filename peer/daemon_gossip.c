@@ -262,7 +262,7 @@ bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct g
 int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, const void *data,
                 size_t len)
 {
-    int err = daemon_keys_blocked(d, to) ? VI_EREFUSED : mesh_io_send(d->mesh, to, channel, data, len);
+    int err = daemon_keys_blocked(d, to) || daemon_keys_blocked(d, &d->me.id) ? VI_EREFUSED : mesh_io_send(d->mesh, to, channel, data, len);
     if (err == VI_ENOTFOUND && daemon_introduce(d, to, NULL))
         err = mesh_io_send(d->mesh, to, channel, data, len);
     return err;
@@ -271,8 +271,8 @@ int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, cons
 static void send_gossip(struct daemon *d, const struct gossip_effect *fx)
 {
     int err;
-    if (daemon_keys_blocked(d, &fx->id))
-        return;
+    if (daemon_keys_blocked(d, &fx->id) || daemon_keys_blocked(d, &d->me.id))
+        return; /* who knows that it was revoked leaves the others in peace */
     err = mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);
     if (err == VI_ENOTFOUND && daemon_introduce(d, &fx->id, &fx->addr))
         (void)mesh_io_send(d->mesh, &fx->id, MESH_CHANNEL_GOSSIP, fx->data, fx->len);

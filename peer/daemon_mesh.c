@@ -94,7 +94,7 @@ static void connect_seed(struct daemon *d, const struct seed *s)
     struct vi_id id;
     char why[300];
     cert_peer_id(&id, s->ed);
-    if (vi_id_equal(&id, &d->me.id) || daemon_keys_blocked(d, &id))
+    if (vi_id_equal(&id, &d->me.id) || daemon_keys_blocked(d, &id) || daemon_keys_blocked(d, &d->me.id))
         return;
     if (netaddr_resolve(&a, s->addr, why, sizeof why)) {
         vi_log(VI_LOG_WARN, "mesh", "seed: %s", why);

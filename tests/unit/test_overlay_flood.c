@@ -349,11 +349,60 @@ static void test_replayed(void **unused)
     assert_int_equal(A->delivered, 1);
 }
 
+static bool refuse(void *arg, const struct vi_id *peer, const struct cert *c)
+{
+    const bool *on = arg;
+    (void)c;
+    return *on && vi_id_equal(peer, &A->id);
+}
+
+/* Who is refused comes again, but not with every message that it has. */
+static void test_refused(void **unused)
+{
+    static bool on;
+    (void)unused;
+    on = true;
+    mesh_free(B->m);
+    B->cfg.arg = &on;
+    B->cfg.refuse = refuse;
+    B->m = mesh_new(&B->cfg, &rng, now);
+    assert_non_null(B->m);
+    link_up(A, B);
+    for (int ms = 0; ms < 300000; ms++) {
+        tick();
+        if (ms % 10 == 0)
+            (void)say(A, B);
+    }
+    assert_int_equal(A->ups + B->ups, 0);
+    assert_in_range(computed(), 10, 16); /* 5 in half a minute, then one in 30 s */
+    assert_in_range(A->downs, 10, 16);
+    assert_int_equal(say(A, B), VI_EREFUSED);
+    on = false; /* let in again: at the next attempt */
+    for (int ms = 0; ms < 31000; ms++) {
+        tick();
+        if (ms % 10 == 0)
+            (void)say(A, B);
+    }
+    assert_int_equal(A->ups, 1);
+    assert_int_equal(say(A, B), 0);
+    /* refused once more; a new certificate is tried at once */
+    on = true;
+    assert_int_equal(mesh_step(A->m, now, &(struct mesh_event){.kind = MESH_EV_CLOSE, .close = {.peer = B->id}}), 0);
+    link_up(A, B);
+    run(VI_SEC / 2);
+    assert_int_equal(say(A, B), VI_EREFUSED);
+    on = false;
+    assert_int_equal(mesh_set_cert(A->m, &A->cfg.cert), 0);
+    assert_int_equal(say(A, B), 0);
+    run(VI_SEC / 2);
+    assert_int_equal(A->ups, 2);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup_teardown(f, set_up, tear_down)
     const struct CMUnitTest tests[] = {T(test_forged), T(test_members_get_through), T(test_proved_source),
-                                       T(test_replayed)};
+                                       T(test_replayed), T(test_refused)};
     if (sodium_init() < 0)
         return 2;
     return cmocka_run_group_tests(tests, NULL, NULL);
