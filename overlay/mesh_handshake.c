@@ -161,13 +161,16 @@ static void ask_cookie(struct mesh *m, const struct mesh_addr *from, const uint8
     mesh_datagram(m, from, out, sizeof out);
 }
 
-/* IPv6: a source is a /64. Of a relayed one: the relay. Sources that share a bucket share its limit. */
+/* IPv6: a source is a /64. Of a relayed one: whom the relay names. Sources that share a bucket share its limit. */
 static struct mesh_source *source_of(struct mesh *m, vi_time now, const struct mesh_addr *from)
 {
     uint8_t ip[16] = {0};
     struct mesh_source *s;
 
-    memcpy(ip, from->ip, from->family == MESH_VIA ? 16 : from->family == 6 ? 8 : 4);
+    if (from->family == MESH_VIA)
+        memcpy(ip, from->to.b, sizeof ip);
+    else
+        memcpy(ip, from->ip, from->family == 6 ? 8 : 4);
     s = &m->source[vi_bucket(ip, sizeof ip) % MESH_SOURCES];
     if (now - s->since >= VI_SEC) {
         s->since = now;

@@ -696,6 +696,51 @@ static void test_pairs_bounded(void **state)
     drain(R);
 }
 
+/* Both NATs forget everything, as after a power cut: through the relay, then a new way through both. */
+static void test_nats_restart(void **state)
+{
+    (void)state;
+    meet_behind(PORT_RESTRICTED, PORT_RESTRICTED);
+    assert_int_equal(path(A, B).kind, MESH_PATH_PUNCHED);
+    A->nmap = B->nmap = 0;
+    talk(A, B, 75 * VI_SEC);
+    assert_int_equal(path(A, B).kind, MESH_PATH_PUNCHED);
+    assert_int_equal(path(B, A).kind, MESH_PATH_PUNCHED);
+    assert_int_equal(A->downs + B->downs, 0);
+    assert_true(mesh_counters(A->m)->paths_direct >= 2);
+}
+
+/* A hundred peers are relayed to at once by one: each gets its handshake, none takes it from another. */
+static void test_sources_behind_one_relay(void **state)
+{
+    struct mesh_addr from;
+    struct vi_id other;
+    uint8_t init[MESH_INIT_SIZE];
+    struct mesh_half h = {0};
+
+    (void)state;
+    h.local = 77;
+    for (unsigned i = 0; i < 100; i++) {
+        assert_int_equal(mesh_init_build(A->m, &h, MESH_KIND_MEMBER, NOISE_CHACHAPOLY, B->x_pk, NULL, NULL,
+                                         w.now, init), 0);
+        vi_rng_id(&w.rng, &other);
+        mesh_via(&from, &R->id, &other);
+        mesh_dispatch(B->m, w.now, &from, init, sizeof init);
+    }
+    assert_int_equal(mesh_counters(B->m)->init_computed, 100);
+    for (unsigned i = 0; i < 100; i++) { /* the same one: within its own limit */
+        assert_int_equal(mesh_init_build(A->m, &h, MESH_KIND_MEMBER, NOISE_CHACHAPOLY, B->x_pk, NULL, NULL,
+                                         w.now, init), 0);
+        mesh_dispatch(B->m, w.now, &from, init, sizeof init);
+    }
+    assert_in_range(mesh_counters(B->m)->init_computed, 110, 125);
+    init[2] = MESH_KIND_ADMISSION; /* nobody is admitted through a relay */
+    mesh_dispatch(B->m, w.now, &from, init, sizeof init);
+    assert_true(mesh_counters(B->m)->rx_garbage > 0);
+    drain(B);
+    w.flying = 0;
+}
+
 static void test_lossy(void **state)
 {
     (void)state;
@@ -743,7 +788,8 @@ int main(void)
         T(test_no_nat), T(test_nat_matrix), T(test_keeps_nat_open), T(test_make_before_break),
         T(test_one_way), T(test_one_way_from_start), T(test_new_address_is_tried_at_once),
         T(test_relay_dies), T(test_refused), T(test_owner_refuses), T(test_data_and_limits),
-        T(test_hostile), T(test_pairs_bounded), T(test_lossy), T(test_messages),
+        T(test_hostile), T(test_pairs_bounded), T(test_nats_restart),
+        T(test_sources_behind_one_relay), T(test_lossy), T(test_messages),
     };
 
     if (sodium_init() < 0)
