@@ -245,13 +245,8 @@ static void put_plain(struct worker *w, const struct tap *t, const struct gso_ru
     uint8_t none[VNET_HDR] = {0};
     for (unsigned i = 0; i < r->n; i++) {
         struct gso_part out[2] = {{none, sizeof none}, r->frame[i]};
-        if (r->partial) {
-            size_t at = vnet_csum_at(&r->f), len = r->frame[i].len;
-            uint16_t pseudo = vnet_pseudo(&r->f, r->frame[i].p, len - r->f.l4);
-            r->frame[i].p[at] = (uint8_t)(pseudo >> 8); /* what came in the field isn't relied upon */
-            r->frame[i].p[at + 1] = (uint8_t)pseudo;
-            vnet_complete(r->frame[i].p, len, r->f.l4, at);
-        }
+        if (r->partial)
+            vnet_complete(r->frame[i].p, r->frame[i].len, r->f.l4, vnet_csum_at(&r->f));
         wrote(w, put(w, t, out, 2), 1, r->frame[i].len);
     }
 }
