@@ -228,7 +228,7 @@ static enum mesh_refusal may_pass(struct mesh *m, const struct mesh_peer *p, str
     if (!q || q == p)
         return MESH_NO_PEER;
     if (!alive(m, q)) {
-        if (!q->half.on && (q->addr.family || q->hint.family))
+        if (!q->half.on && now >= q->refused_until && (q->addr.family || q->hint.family))
             mesh_half_begin(m, q, now); /* for the next time */
         return MESH_NO_SESSION;
     }

@@ -221,7 +221,7 @@ static void refuse(const char *method, uint64_t id, struct vi_writer *w)
 static void empty(const char *method, uint64_t id, struct vi_writer *w)
 {
     response(w, id);
-    if (!strcmp(method, "members") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "revocations") || !strcmp(method, "events") ||
+    if (!strcmp(method, "members") || !strcmp(method, "reachability") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "revocations") || !strcmp(method, "events") ||
         !strcmp(method, "trace"))
         vi_write_array(w, 0);
     else
@@ -426,6 +426,8 @@ static void test_requests(void **unused)
     } t[] = {
         {"status", "status {}\n"},
         {"members", "members {}\n"},
+        {"reachability", "reachability {}\n"},
+        {"reachability host3 --json", "reachability {peer host3}\n"},
         {"guests --json", "guests {}\n"},
         {"env list", "env.list {}\n"},
         {"env create web", "env.create {name web shares 100}\n"},
@@ -520,6 +522,50 @@ static void test_table(void **unused)
     says(out, "\"id\":\"00112233445566778899aabbccddeeff\"");
     assert_int_equal(run("guests", empty), CLI_OK);
     assert_string_equal(out, "no guests on this host\n");
+}
+
+static unsigned reach_asked;
+
+/* Of one peer: at first a way is still looked for. */
+static void reach(const char *method, uint64_t id, struct vi_writer *w)
+{
+    (void)method;
+    response(w, id);
+    vi_write_array(w, 1);
+    if (reach_asked++ < 2) {
+        vi_write_map(w, 3);
+        text(w, "name", "south");
+        text(w, "path", "none");
+        vi_write_str(w, "handshaking");
+        vi_write_bool(w, true);
+        return;
+    }
+    vi_write_map(w, 7);
+    text(w, "name", "south");
+    text(w, "path", "relayed");
+    text(w, "via", "north");
+    number(w, "rtt_ms", 12.25);
+    number(w, "loss_pct", 25);
+    number(w, "since_s", 7);
+    text(w, "why", "nothing passes directly, either way");
+}
+
+static void test_reachability(void **unused)
+{
+    (void)unused;
+    reach_asked = 0;
+    assert_int_equal(run("reachability south", reach), CLI_OK);
+    assert_string_equal(asked, "reachability {peer south}\nreachability {peer south}\nreachability {peer south}\n");
+    says(out, "PEER   STATE  PATH     VIA    ADDRESS  RTT ms  LOSS  SINCE  WHY");
+    says(out, "south  -      relayed  north  -         12.25  25 %    7 s  nothing passes directly, either way");
+    reach_asked = 0;
+    assert_int_equal(run("reachability", reach), CLI_OK); /* of all: as it is now */
+    assert_string_equal(asked, "reachability {}\n");
+    says(out, "none");
+    assert_int_equal(run("reachability", empty), CLI_OK);
+    assert_string_equal(out, "no other peers\n");
+    assert_int_equal(run("reachability nosuch", refuse), CLI_FAILED);
+    assert_int_equal(run("reachability a b", reach), CLI_USAGE);
 }
 
 /* Whatever `top` asks for; a guest with nothing known of it, one with everything, one beyond its bars. */
@@ -664,7 +710,7 @@ int main(void)
         cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_keys), cmocka_unit_test(test_status),
         cmocka_unit_test(test_table), cmocka_unit_test(test_refused), cmocka_unit_test(test_follow),
         cmocka_unit_test(test_migrate), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
-        cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top),
+        cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top), cmocka_unit_test(test_reachability),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
