@@ -46,7 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, long fuzzing, real Xen XEN_RUNS=5 times'
-	@echo 'make bench      all benchmarks, or make bench-NAME (idle)'
+	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay: INSTALL=1 installs what it is compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
 	@echo 'make format     clang-format over the sources'
@@ -153,6 +153,11 @@ BENCHES := $(patsubst tests/bench/bench_%.py,bench-%,$(wildcard tests/bench/benc
 bench: $(BENCHES)
 $(BENCHES): bench-%: need $(BUILD)/violin $(BUILD)/violin-sim
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench_$*.py
+bench-overlay: $(BUILD)/tests/overlay_probe
+$(BUILD)/tests/overlay_probe: $(BUILD)/obj/tests/bench/overlay_probe.o
+	@echo '  LINK   $@'
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $^
 
 # ---- fuzzing -----------------------------------------------------------------------------------
 SECONDS_EACH = $(or $(SECONDS),30)
