@@ -96,7 +96,7 @@ static void write_row(struct daemon *d, struct vi_writer *w, const struct row *r
     if (p.addr.family)
         put_text(w, "address", mesh_addr_format(&p.addr, text));
     if (p.rtt)
-        put_number(w, "rtt_ms", (double)p.rtt / 1e3);
+        put_number(w, "rtt_ms", (double)((p.rtt + 9) / 10) / 100);
     if (loss)
         put_number(w, "loss_pct", 100.0 * p.lost / p.probes);
     if (p.since)

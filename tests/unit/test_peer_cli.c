@@ -557,7 +557,7 @@ static void test_reachability(void **unused)
     assert_int_equal(run("reachability south", reach), CLI_OK);
     assert_string_equal(asked, "reachability {peer south}\nreachability {peer south}\nreachability {peer south}\n");
     says(out, "PEER   STATE  PATH     VIA    ADDRESS  RTT ms  LOSS  SINCE  WHY");
-    says(out, "south  -      relayed  north  -         12.25  25 %    7 s  nothing passes directly, either way");
+    says(out, "south  -      relayed  north  -        12.25   25 %    7 s  nothing passes directly, either way");
     reach_asked = 0;
     assert_int_equal(run("reachability", reach), CLI_OK); /* of all: as it is now */
     assert_string_equal(asked, "reachability {}\n");
