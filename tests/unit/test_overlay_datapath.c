@@ -344,6 +344,81 @@ static void passed_on(void **state)
     REACHES(a.d, dropped[FORWARD_AGAIN], 1);
 }
 
+/* Superframes as a hostile guest may write them: what lies is dropped and counted, what doesn't goes out as frames. */
+static void hostile_superframes(void **state)
+{
+    static const struct vnet_header bad[] = {
+        {1, VNET_GSO_TCPV4, 54, 0, 34, 16},     {1, VNET_GSO_TCPV4, 54, 1, 34, 16},
+        {1, VNET_GSO_TCPV4, 65535, 500, 34, 16}, {1, VNET_GSO_TCPV4, 54, 500, 65535, 16},
+        {1, VNET_GSO_TCPV4, 54, 500, 34, 65535}, {0, VNET_GSO_TCPV4, 54, 500, 0, 0},
+        {1, VNET_GSO_TCPV6, 54, 500, 34, 16},    {1, 3, 54, 500, 34, 16},
+        {1, 77, 54, 500, 34, 16},                {1, VNET_GSO_NONE, 0, 0, 2000, 16},
+        {1, VNET_GSO_NONE, 0, 0, 2, 2},
+    };
+    uint8_t f[VNET_HDR + 1554] = {0}, *e = f + VNET_HDR;
+    struct vnet_header good = {1, VNET_GSO_TCPV4, 54, 500, 34, 16};
+    struct vnet_frame v;
+    size_t whole = 0;
+    (void)state;
+    memcpy(e, b.mac, 6);
+    memcpy(e + 6, a.mac, 6);
+    memcpy(e + 12, (uint8_t[]){8, 0, 0x45, 0, 1540 >> 8, 1540 & 255, 0, 0, 0x40, 0, 64, 6}, 12);
+    e[46] = 0x50;
+    for (unsigned i = 0; i < sizeof bad / sizeof *bad; i++) {
+        vnet_write(f, &bad[i]);
+        assert_int_equal(send(a.tap, f, sizeof f, 0), (ssize_t)sizeof f);
+        REACHES(a.d, tap_header, i + 1);
+    }
+    for (size_t n = 1; n < VNET_HDR + 14; n += 5) { /* hardly a frame at all */
+        vnet_write(f, &good);
+        assert_int_equal(send(a.tap, f, n, 0), (ssize_t)n);
+    }
+    assert_false(readable(relay, 20));
+    vnet_write(f, &good);
+    assert_int_equal(send(a.tap, f, sizeof f, 0), (ssize_t)sizeof f);
+    for (unsigned i = 0; i < 3; i++) {
+        uint8_t got[VNET_HDR + 4096];
+        ssize_t n;
+        take_packet();
+        assert_int_equal(packet_len, DATAPATH_OVERHEAD + 554);
+        pass_packet(&b);
+        assert_true(readable(b.tap, SOON));
+        n = recv(b.tap, got, sizeof got, 0);
+        assert_int_equal(n, VNET_HDR + 554);
+        vnet_layers(&v, got + VNET_HDR, 554); /* a TAP without offloads: checksums are whole */
+        assert_int_equal(vnet_fold(vnet_sum((uint32_t)vnet_pseudo(&v, got + VNET_HDR, 520), got + VNET_HDR + 34, 520)), 0xffff);
+        whole++;
+    }
+    assert_int_equal(whole, 3);
+}
+
+/* Authentic packets of a host that takes no part, with a number that isn't given, or cut short. */
+static void strangers_and_stumps(void **state)
+{
+    struct side stranger = a;
+    (void)state;
+    memset(stranger.id.b, 0x55, sizeof stranger.id.b);
+    set_table(&b, &stranger, 1); /* a isn't among those who take part */
+    write_frame(&a, &b, 100);
+    take_packet();
+    pass_packet(&b);
+    REACHES(b.d, dropped[FORWARD_NOT_MEMBER], 1);
+    set_table(&b, &a, 1);
+    for (size_t cut = 1; cut < 60; cut += 7) {
+        write_frame(&a, &b, 100);
+        take_packet();
+        packet_len -= cut;
+        pass_packet(&b);
+    }
+    REACHES(b.d, rx_auth, 9);
+    packet_len = DATAPATH_OVERHEAD - 1;
+    pass_packet(&b);
+    packet_len = 1;
+    pass_packet(&b);
+    REACHES(b.d, rx_short, 2);
+    assert_false(readable(b.tap, 20));
+}
+
 /* A guest that has left b for a, which doesn't know it yet: a's own frames never come back. */
 static void never_back(void **state)
 {
@@ -403,6 +478,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(tap_that_ends, set_up, tear_down),
         cmocka_unit_test_setup_teardown(halves_without_end, set_up, tear_down),
         cmocka_unit_test_setup_teardown(passed_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(hostile_superframes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strangers_and_stumps, set_up, tear_down),
         cmocka_unit_test_setup_teardown(never_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stop_leaves_nothing, set_up, tear_down),
     };
