@@ -9,7 +9,8 @@
  *                                            addresses known (a NAT lets in what answers its own), and
  *                                            what comes back is used from then on
  *
- * A way that works stays in use until another has proven to. A probe belongs to the session, so the
+ * An answer that comes late, or a probe of the other's with the word that it hears us, shows that the way is
+ * there: a busy host is no broken way. A way that works stays in use until another has proven to. A probe belongs to the session, so the
  * punch is authentic; a peer without a session gets one through a relay first. Both ends judge for
  * themselves, but a probe needs both directions, so they come to the same verdict. Classic names of what
  * is passed here: RFC 8445 (ICE), RFC 5128 §3.3 (UDP hole punching). */
@@ -260,6 +261,12 @@ static void conclude(struct mesh_path *path, bool lost)
     path->urgent = lost;
 }
 
+static void works(struct mesh_path *path)
+{
+    path->lost_in_row = 0;
+    path->urgent = path->failing = false;
+}
+
 static void probe(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *to, bool current,
                   vi_time now)
 {
@@ -296,6 +303,8 @@ static void on_probe(struct mesh *m, struct mesh_peer *p, const struct mesh_addr
     bool lately = false;
 
     say(m, p, &ack, from); /* over the way it came */
+    if (!relayed(p) && (msg->flags & MESH_HEARD) && mesh_addr_equal(from, &p->addr))
+        works(&p->path); /* it comes here, and says that ours come there */
     if (!relayed(p) || !mesh_direct(from))
         return;
     add_candidate(p, from);
@@ -324,9 +333,10 @@ static void on_ack(struct mesh *m, struct mesh_peer *p, const struct mesh_addr *
         conclude(path, false);
         path->rtt = path->rtt ? (7 * path->rtt + now - s->at) / 8 : now - s->at;
         path->rtt = path->rtt ? path->rtt : 1;
-        path->failing = false;
     }
     s->nonce = 0;
+    if (mesh_addr_equal(&to, &p->addr))
+        works(path); /* late, but there and back */
     if (!mesh_direct(&to))
         return;
     if (m->self.family && mesh_direct(&msg->addr) && !mesh_addr_equal(&m->self, &msg->addr))

@@ -59,6 +59,7 @@ static struct {
     struct packet flight[FLIGHT];
     size_t flying;
     unsigned loss;
+    vi_time delay; /* besides 5 ms */
     bool blocked[NODES][NODES], dead[NODES];
     uint8_t auth_sk[64];
 } w;
@@ -192,7 +193,7 @@ static void put(struct node *n, const struct mesh_effect *fx)
     if (w.flying == FLIGHT || w.dead[n - w.n] || vi_rng_below(&w.rng, 100) < w.loss)
         return;
     w.flying++;
-    p->at = w.now + 5 * VI_MSEC + (vi_time)vi_rng_below(&w.rng, VI_MSEC);
+    p->at = w.now + w.delay + 5 * VI_MSEC + (vi_time)vi_rng_below(&w.rng, VI_MSEC);
     p->from = translate_out(n, &fx->addr);
     p->to = fx->addr;
     p->len = fx->len;
@@ -696,6 +697,21 @@ static void test_pairs_bounded(void **state)
     drain(R);
 }
 
+/* Answers that take longer than a probe waits for (a busy host, a full line): no reason to leave a way. */
+static void test_slow_is_not_broken(void **state)
+{
+    (void)state;
+    connect_to(A, R);
+    connect_to(B, R);
+    connect_to(A, B);
+    talk(A, B, 10 * VI_SEC);
+    w.delay = 900 * VI_MSEC;
+    talk(A, B, 60 * VI_SEC);
+    assert_int_equal(mesh_counters(A->m)->paths_lost + mesh_counters(B->m)->paths_lost, 0);
+    assert_int_equal(path(A, B).kind, MESH_PATH_DIRECT);
+    assert_int_equal(mesh_counters(R->m)->relayed, 0);
+}
+
 /* Both NATs forget everything, as after a power cut: through the relay, then a new way through both. */
 static void test_nats_restart(void **state)
 {
@@ -788,7 +804,7 @@ int main(void)
         T(test_no_nat), T(test_nat_matrix), T(test_keeps_nat_open), T(test_make_before_break),
         T(test_one_way), T(test_one_way_from_start), T(test_new_address_is_tried_at_once),
         T(test_relay_dies), T(test_refused), T(test_owner_refuses), T(test_data_and_limits),
-        T(test_hostile), T(test_pairs_bounded), T(test_nats_restart),
+        T(test_hostile), T(test_pairs_bounded), T(test_nats_restart), T(test_slow_is_not_broken),
         T(test_sources_behind_one_relay), T(test_lossy), T(test_messages),
     };
 
