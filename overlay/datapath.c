@@ -213,6 +213,8 @@ struct datapath *datapath_start(const struct datapath_config *cfg)
     d->threads = cfg->threads ? cfg->threads : 1;
     if (d->threads > DATAPATH_THREADS)
         d->threads = DATAPATH_THREADS;
+    if (cfg->path_bytes)
+        d->cfg.path_bytes = cfg->path_bytes < PMTU_MIN ? PMTU_MIN : cfg->path_bytes > PATH_MOST ? PATH_MOST : cfg->path_bytes;
     atomic_init(&d->epoch, 1);
     pthread_mutex_init(&d->owner, NULL);
     pthread_mutex_init(&d->mail, NULL);

@@ -358,6 +358,10 @@ static int take_all(struct config *c, cfg_t *cfg, const char *name, char *why, s
         snprintf(why, cap, "%s: evaluations-needed: more than evaluations-of", name);
         return VI_EINVAL;
     }
+    if (c->overlay_path_mtu && c->overlay_path_mtu < 576) {
+        snprintf(why, cap, "%s: overlay-path-mtu: 0, or at least 576, which every host takes", name);
+        return VI_EINVAL;
+    }
     if (c->range_low >= c->range_high) {
         snprintf(why, cap, "%s: range-low: must be less than range-high", name);
         return VI_EINVAL;
