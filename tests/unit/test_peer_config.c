@@ -62,7 +62,7 @@ static void test_wrong(void **unused)
     wrong("port = \"x\n", "test.conf");
     wrong("range-low = 0.8\nrange-high = 0.5\n", "range-low");
     wrong("overlay-path-mtu = 575\n", "at least 576");
-    wrong("overlay-gso = \"on\"\n", "auto or off");
+    wrong("overlay-gso = \"on\"\n", "auto|off");
     wrong("evaluations-needed = 6\n", "evaluations-needed");
     wrong("socket = \"a\\tb\"\n", "socket");
     memset(big, '#', CONFIG_FILE_MAX + 1);
