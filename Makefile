@@ -45,7 +45,7 @@ help:
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
 	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
-	@echo 'make check-long hours of it: a thousand seeds, long fuzzing, real Xen XEN_RUNS=5 times'
+	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay: INSTALL=1 installs what it is compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
@@ -119,8 +119,13 @@ check-xen: deps
 
 # What takes hours: many more seeds, long fuzzing, real Xen again and again.
 XEN_RUNS ?= 5
+.PHONY: check-many
+check-many: faults
+	$(Q)MANY=64 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 3600 many \
+	    "$(PYTHON) tests/net/test_many.py"
 check-long: deps
 	$(Q)SEEDS=1000 $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
+	$(Q)$(MAKE) check-many
 	$(Q)$(MAKE) fuzz SECONDS=600
 	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
 

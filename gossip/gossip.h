@@ -166,6 +166,7 @@ const char *gossip_state_text(enum gossip_state s);
 enum gossip_change {
     GOSSIP_UP = 1,   /* a new member, or one that was dead or left is back */
     GOSSIP_SUSPECTED,
+    GOSSIP_CONFIRMED, /* by another independent accuser, `why`; it was suspected already */
     GOSSIP_REFUTED,  /* suspicion is over: it lives */
     GOSSIP_DOWN,     /* the suspicion ran out */
     GOSSIP_GOODBYE,  /* it left */

@@ -248,7 +248,8 @@ vi_time gsp_doubt_deadline(const struct gossip *g);
 void gsp_lagged(struct gossip *g, vi_time lag);
 void gsp_health(struct gossip *g, int delta);
 void gsp_doubt_until(const struct gossip *g, struct gsp_doubt *d, vi_time until); /* only sooner */
-void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser);
+/* why: how the accusation came here; its accuser is this one. */
+void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser, const struct gossip_why *why);
 
 /* sync.c */
 void gsp_sync_tick(struct gossip *g);

@@ -140,10 +140,11 @@ static void doubt_end(struct gossip *g, uint32_t i)
     g->m[i].doubt = NULL;
 }
 
-static void sure(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsigned n)
+static void sure(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsigned n,
+                 const struct gossip_why *why)
 {
     for (unsigned j = 0; j < n; j++)
-        gsp_confirm(g, i, &accusers[j]);
+        gsp_confirm(g, i, &accusers[j], why);
 }
 
 int gsp_suspect(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsigned n,
@@ -172,7 +173,7 @@ int gsp_suspect(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsi
     g->count.suspected++;
     d->until = VI_NEVER;
     d->ask = g->now + gsp_ask_gap(g);
-    sure(g, i, accusers, n); /* the first sets the time, each other one shortens it */
+    sure(g, i, accusers, n, why); /* the first sets the time, each other one shortens it */
     gsp_rumour(g, i);
     return 0;
 }

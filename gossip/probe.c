@@ -72,7 +72,7 @@ void gsp_doubt_until(const struct gossip *g, struct gsp_doubt *d, vi_time until)
         d->until = until;
 }
 
-void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser)
+void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser, const struct gossip_why *why)
 {
     const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations,
                                     g->cfg.probe_interval};
@@ -85,6 +85,10 @@ void gsp_confirm(struct gossip *g, uint32_t i, const struct vi_id *accuser)
     if (!known && d->n <= g->cfg.confirmations && d->n < GSP_ACCUSERS) {
         d->accusers[d->n++] = *accuser;
         d->why.confirmations = d->n - 1;
+        struct gossip_why also = *why;
+        also.accuser = *accuser;
+        also.confirmations = d->n - 1;
+        gsp_member_effect(g, i, GOSSIP_SUSPECT, GOSSIP_CONFIRMED, &also);
         gsp_rumour(g, i); /* an independent one is news (Lifeguard §IV-B) */
     }
     until = d->start + gsp_suspicion_time(&s, g->norder + 1, d->n - 1);
@@ -298,7 +302,7 @@ static void verdict(struct gossip *g)
     if (g->m[i].state == GOSSIP_ALIVE)
         gsp_suspect(g, i, &g->cfg.id, 1, &why);
     else
-        gsp_confirm(g, i, &g->cfg.id);
+        gsp_confirm(g, i, &g->cfg.id, &why);
 }
 
 void gsp_probe_tick(struct gossip *g)

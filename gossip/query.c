@@ -12,7 +12,7 @@ const char *gossip_state_text(enum gossip_state s)
 
 const char *gossip_change_text(enum gossip_change c)
 {
-    static const char *const text[] = {"none", "up",      "suspected", "refuted",
+    static const char *const text[] = {"none", "up",      "suspected", "confirmed", "refuted",
                                        "down", "goodbye", "changed",   "forgotten"};
 
     return c >= GOSSIP_UP && c <= GOSSIP_FORGOTTEN ? text[c] : text[0];

@@ -129,7 +129,7 @@ static bool same_face(const struct gsp_statement *a, const struct gsp_statement 
 static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
                        const struct gsp_read_item *it)
 {
-    static const struct gossip_why self = {.reason = GOSSIP_WHY_SELF};
+    struct gossip_why self = {.reason = GOSSIP_WHY_SELF};
     const struct gsp_word *old = g->m[i].word;
     bool full = it->kind == GSP_FULL && it->st.cert_tag != old->st.cert_tag && admitted(g, it);
     bool changed = !same_face(&old->st, &it->st);
@@ -138,6 +138,8 @@ static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
 
     if (gsp_fx_reserve(g, 2))
         return;
+    if (!vi_id_equal(via, &it->st.id))
+        self.via = *via;
     w = full ? gsp_word_new(g, &it->st, it->sig, old->key, it->cert, it->cert_len)
              : gsp_word_new(g, &it->st, it->sig, old->key, old->cert, old->cert_len);
     if (!w) {
@@ -297,7 +299,7 @@ static void accused(struct gossip *g, const struct vi_id *via, const struct gsp_
     if (m->state == GOSSIP_ALIVE && gsp_suspect(g, i, accusers, n, &why))
         return;
     for (unsigned k = 0; k < n; k++)
-        gsp_confirm(g, i, &accusers[k]);
+        gsp_confirm(g, i, &accusers[k], &why);
     if (a->death && g->cfg.plain) {
         gsp_dies(g, i);
     } else if (a->death) {

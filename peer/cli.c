@@ -30,6 +30,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_WHY: a->why = arg; return 0;
     case OPT_OVERLAP: a->overlap = arg; return 0;
     case OPT_FORCE: a->force = true; return 0;
+    case OPT_DOUBTS: a->doubts = true; return 0;
+    case OPT_STATE: a->state = arg; return 0;
+    case OPT_KIND: a->kind = arg; return 0;
+    case OPT_SUBJECT: a->subject = arg; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -45,12 +49,6 @@ static error_t parse(int key, char *arg, struct argp_state *state)
 }
 
 static const struct argp_option plain_options[] = {JSON_OPTION, {0}};
-static const struct argp_option events_options[] = {
-    JSON_OPTION,
-    {"follow", OPT_FOLLOW, NULL, 0, "go on with what happens from now on", 0},
-    {"after", OPT_AFTER, "SEQ", 0, "only events after this number", 0},
-    {"limit", OPT_LIMIT, "N", 0, "at most N, the newest (default 50)", 0},
-    {0}};
 static const struct argp_option top_options[] = {
     {"json", OPT_JSON, NULL, 0, "print a line of JSON each time", 0},
     {"interval", OPT_INTERVAL, "SECONDS", 0, "between two pictures (default 2)", 0},
@@ -72,7 +70,7 @@ static const struct argp_option env_options[] = {
 
 /* ---- helpers ---- */
 
-static bool whole_number(const char *text, uint64_t max, uint64_t *out)
+bool cli_whole_number(const char *text, uint64_t max, uint64_t *out)
 {
     char *end;
     unsigned long long v;
@@ -109,7 +107,7 @@ bool cli_duration(const char *text, unsigned days, uint64_t *seconds)
             digits[n - 1] = 0;
             break;
         }
-    if (!whole_number(digits, (uint64_t)days * 86400, seconds))
+    if (!cli_whole_number(digits, (uint64_t)days * 86400, seconds))
         return false;
     *seconds *= mult;
     return *seconds > 0 && *seconds <= (uint64_t)days * 86400;
@@ -164,6 +162,9 @@ static const struct cli_field status_fields[] = {
     {"load.memory_promised_mib", "  promised", CLI_MIB},
     {"load.memory_free_mib", "  free", CLI_MIB},
     {"load.memory_total_mib", "  of", CLI_MIB},
+    {"standing.local_health", "local health (0 is good)", CLI_COUNT},
+    {"standing.guarded", "  judges nobody just now", CLI_YESNO},
+    {"standing.aside", "  stands aside", CLI_YESNO},
     {"handovers.active", "handovers under way", CLI_COUNT},
     {"handovers.undecided", "  undecided", CLI_COUNT},
     {NULL, NULL, CLI_TEXT}};
@@ -186,18 +187,6 @@ static int do_status(struct cli_client *c, struct args *a)
         printf("warning: %s\n", cli_format_value(&w->via.array.ptr[i], CLI_TEXT, text, sizeof text));
     }
     return 0;
-}
-
-static const struct cli_field member_fields[] = {
-    {"name", "NAME", CLI_TEXT}, {"id", "ID", CLI_SHORT_ID}, {"state", "STATE", CLI_TEXT},
-    {"address", "ADDRESS", CLI_TEXT}, {"guests", "GUESTS", CLI_COUNT},
-    {"cpu_demand_pct", "CPU WANTED", CLI_PERCENT}, {"cpu_capacity_pct", "OF", CLI_PERCENT},
-    {"memory_free_mib", "MEMORY FREE", CLI_MIB}, {"memory_total_mib", "OF", CLI_MIB},
-    {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT}, {"capabilities", "MAY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
-
-static int do_members(struct cli_client *c, struct args *a)
-{
-    return cli_ask(c, a, "members", NULL, member_fields, "no members");
 }
 
 static const struct cli_field guest_fields[] = {
@@ -270,7 +259,7 @@ static int do_env(struct cli_client *c, struct args *a)
     if (a->n != 2)
         return cli_usage("env wants: list, create NAME, show NAME, remove NAME", verb);
     if (!strcmp(verb, "create")) {
-        if (a->shares && (!whole_number(a->shares, 10000, &shares) || shares == 0))
+        if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);
         cli_params_init(&p);
         vi_write_map(&p.w, 2);
@@ -354,78 +343,12 @@ static int do_explain(struct cli_client *c, struct args *a)
     return 0;
 }
 
-static void print_event(const msgpack_object *e, bool json)
-{
-    char text[512], when[32], kind[32];
-    if (json) {
-        cli_json(e, true);
-        return;
-    }
-    printf("%s  %-10s %s\n", cli_format_value(cli_get(e, "at"), CLI_TIME, when, sizeof when),
-           cli_format_value(cli_get(e, "kind"), CLI_TEXT, kind, sizeof kind),
-           cli_format_value(cli_get(e, "text"), CLI_TEXT, text, sizeof text));
-    fflush(stdout);
-}
-
-static uint64_t event_number_of(const msgpack_object *e)
-{
-    const msgpack_object *v = cli_get(e, "seq");
-    return v && v->type == MSGPACK_OBJECT_POSITIVE_INTEGER ? v->via.u64 : 0; /* 0: unnumbered */
-}
-
-static int print_events(struct cli_client *c, const struct args *a, uint64_t after, uint64_t limit, uint64_t *last)
-{
-    struct cli_params p;
-    msgpack_object r;
-    int err;
-    cli_params_init(&p);
-    vi_write_map(&p.w, 2);
-    vi_write_str(&p.w, "after");
-    vi_write_uint(&p.w, after);
-    vi_write_str(&p.w, "limit");
-    vi_write_uint(&p.w, limit);
-    err = cli_call(c, "events", &p, &r);
-    if (err)
-        return err;
-    if (a->json && !a->follow) {
-        cli_json(&r, true);
-        return 0;
-    }
-    for (uint32_t i = 0; r.type == MSGPACK_OBJECT_ARRAY && i < r.via.array.size; i++) {
-        *last = event_number_of(&r.via.array.ptr[i]);
-        print_event(&r.via.array.ptr[i], a->json);
-    }
-    return 0;
-}
-
-static int do_events(struct cli_client *c, struct args *a)
-{
-    msgpack_object r;
-    uint64_t after = 0, limit = 50, last = 0;
-    int err;
-    if (a->after && !whole_number(a->after, UINT64_MAX, &after))
-        return cli_usage("--after is an event's number", a->after);
-    if (a->limit && (!whole_number(a->limit, 10000, &limit) || limit == 0))
-        return cli_usage("--limit is a number from 1 to 10000", a->limit);
-    /* Follow first, so that nothing falls between the two answers: what is notified before the list
-     * came is in the list. */
-    if (a->follow && (err = cli_call(c, "events.follow", NULL, &r)))
-        return err;
-    err = print_events(c, a, after, limit, &last);
-    while (!err && a->follow) {
-        err = cli_notification(c, "event", &r);
-        if (!err && (event_number_of(&r) == 0 || event_number_of(&r) > last))
-            print_event(&r, a->json);
-    }
-    return err;
-}
-
 static int do_top(struct cli_client *c, struct args *a)
 {
     uint64_t interval = 2, times = 0;
-    if (a->interval && (!whole_number(a->interval, 3600, &interval) || interval == 0))
+    if (a->interval && (!cli_whole_number(a->interval, 3600, &interval) || interval == 0))
         return cli_usage("--interval is a number of seconds from 1 to 3600", a->interval);
-    if (a->times && !whole_number(a->times, 1000000, &times))
+    if (a->times && !cli_whole_number(a->times, 1000000, &times))
         return cli_usage("--times is a number up to 1000000", a->times);
     return cli_top(c, (double)interval, (unsigned)times, a->json);
 }
@@ -437,7 +360,7 @@ static int do_trace(struct cli_client *c, struct args *a)
                                               {NULL, NULL, CLI_TEXT}};
     struct cli_params p;
     uint64_t limit = 200;
-    if (a->limit && (!whole_number(a->limit, 512, &limit) || limit == 0))
+    if (a->limit && (!cli_whole_number(a->limit, 512, &limit) || limit == 0))
         return cli_usage("--limit is a number from 1 to 512", a->limit);
     cli_params_init(&p);
     vi_write_map(&p.w, 1);
@@ -575,7 +498,7 @@ static int do_invite(struct cli_client *c, struct args *a)
     char text[2048], when[32];
     uint64_t uses = 1, ttl = 3600;
     int err;
-    if (a->uses && (!whole_number(a->uses, 1000, &uses) || uses == 0))
+    if (a->uses && (!cli_whole_number(a->uses, 1000, &uses) || uses == 0))
         return cli_usage("--uses is a number from 1 to 1000", a->uses);
     if (a->ttl && !cli_duration(a->ttl, 366, &ttl))
         return cli_usage("--ttl is a time such as 90s, 30m, 1h or 7d, at most 366d", a->ttl);
@@ -609,7 +532,9 @@ static const struct entry {
     const char *args, *doc;
 } entries[] = {
     {"status", do_status, plain_options, 0, 0, "", "What this peer is, knows and warns of."},
-    {"members", do_members, plain_options, 0, 0, "", "The domain's hosts, how they are and how full."},
+    {"members", cli_do_members, cli_members_options, 0, CLI_ARGS_MAX, "[HOST|ID...]",
+     "The domain's hosts, how they are and how full. With --why: who is or was lately suspected, dead or gone; who said so "
+     "first, why, through whom it came here, who found the same, and what ended it."},
     {"reachability", cli_do_reachability, plain_options, 0, 1, "[PEER]",
      "Which way other peers are reached: direct, punched (through NATs), relayed by another peer, or none; how long "
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
@@ -618,7 +543,10 @@ static const struct entry {
     {"env", do_env, env_options, 1, 2, "list\ncreate NAME\nshow NAME\nremove NAME",
      "Environments: private clusters of guests on a virtual Ethernet."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
-    {"events", do_events, events_options, 0, 0, "", "What happened here, and with --follow what happens."},
+    {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
+    {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
+     "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
+     "guest, balloon, weight, short, moving, handover, moved, refused, failed, keys, admitted, revoked, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
@@ -646,13 +574,14 @@ static const struct entry {
 
 const struct cli_command cli_commands[] = {
     {"status", "", "what this peer is, knows and warns of"},
-    {"members", "", "the domain's hosts"},
+    {"members", "[--why]", "the domain's hosts; who suspects whom"},
     {"reachability", "[PEER]", "which way other peers are reached"},
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
     {"env", "create|list|show|remove", "environments"},
     {"explain", "GUEST", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},
+    {"monitor", "[--kind K]", "what happens, live"},
     {"trace", "", "what the peer logged last, in detail"},
     {"migrate", "GUEST [HOST]", "move a guest live"},
     {"handover", "list|resolve", "handovers under way or undecided"},

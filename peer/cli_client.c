@@ -2,6 +2,7 @@
 #include "peer/cli_client.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,7 +18,7 @@ int cli_connect(struct cli_client *c, const char *path)
 {
     struct sockaddr_un a = {.sun_family = AF_UNIX};
     memset(c, 0, sizeof *c);
-    c->fd = -1;
+    c->fd = c->stop_fd = -1;
     if (strlen(path) >= sizeof a.sun_path) {
         fprintf(stderr, "violin: %s: the socket's path is too long\n", path);
         return CLI_USAGE;
@@ -74,6 +75,19 @@ static int send_all(int fd, const uint8_t *p, size_t len)
     return 0;
 }
 
+/* false: it is time to end. */
+static bool wait_readable(const struct cli_client *c)
+{
+    struct pollfd p[2] = {{.fd = c->fd, .events = POLLIN}, {.fd = c->stop_fd, .events = POLLIN}};
+    int n;
+    if (c->stop_fd < 0)
+        return true;
+    do
+        n = poll(p, 2, -1);
+    while (n < 0 && errno == EINTR);
+    return n > 0 && !p[1].revents;
+}
+
 /* Reads until one whole message is there, and unpacks it into c->answer. */
 static int next_message(struct cli_client *c)
 {
@@ -98,6 +112,8 @@ static int next_message(struct cli_client *c)
             c->in = p;
             c->in_cap = cap;
         }
+        if (!wait_readable(c))
+            return CLI_STOPPED;
         n = read(c->fd, c->in + c->in_len, c->in_cap - c->in_len);
         if (n < 0 && errno == EINTR)
             continue;

@@ -6,10 +6,12 @@
 
 #include "peer/base/wire.h"
 
+#define CLI_STOPPED    (-1)       /* no exit status: stop_fd became readable while we waited */
 #define CLI_ANSWER_MAX (8u << 20) /* bytes; larger answers are refused */
 
 struct cli_client {
     int fd;
+    int stop_fd; /* ends every wait, with CLI_STOPPED, when it is readable; -1: none. The caller's */
     uint8_t *in;
     size_t in_len, in_cap;
     size_t in_used; /* of in: the last message */
@@ -33,7 +35,7 @@ void cli_params_init(struct cli_params *p);
  * error printed. Notifications that come in between are dropped. */
 int cli_call(struct cli_client *c, const char *method, const struct cli_params *params,
              msgpack_object *result);
-/* Waits for the next notification of this method. 0, or an exit status. */
+/* Waits for the next notification of this method. 0, an exit status, or CLI_STOPPED. */
 int cli_notification(struct cli_client *c, const char *method, msgpack_object *params);
 
 #endif

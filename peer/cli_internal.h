@@ -8,24 +8,27 @@
 #include "peer/cli_client.h"
 #include "peer/cli_show.h"
 
-#define CLI_ARGS_MAX 4
+#define CLI_ARGS_MAX 16
 
 /* Keys of options. */
 enum {
     OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u',
-    OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n', OPT_WHY = 'w', OPT_OVERLAP = 'o', OPT_FORCE = 'F'
+    OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n', OPT_WHY = 'w', OPT_OVERLAP = 'o', OPT_FORCE = 'F',
+    OPT_DOUBTS = 'W', OPT_STATE = 'S', OPT_KIND = 'k', OPT_SUBJECT = 'b'
 };
 #define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
 
 struct args {
-    bool json, follow, force;
-    const char *ttl, *uses, *shares, *after, *limit, *interval, *times, *why, *overlap;
+    bool json, follow, force, doubts;
+    const char *ttl, *uses, *shares, *after, *limit, *interval, *times, *why, *overlap, *state, *kind, *subject;
     unsigned n, least, most;
     const char *arg[CLI_ARGS_MAX];
 };
 
 /* Says what was expected and got; CLI_USAGE. */
 int cli_usage(const char *what, const char *got);
+/* A number from 0 to max and nothing else. */
+bool cli_whole_number(const char *text, uint64_t max, uint64_t *out);
 /* "90s", "30m", "1h", "7d" or plain seconds: 1 to `days` days. */
 bool cli_duration(const char *text, unsigned days, uint64_t *seconds);
 /* Params of one text. */
@@ -33,6 +36,15 @@ void cli_one_param(struct cli_params *p, const char *key, const char *value);
 /* Calls and shows as JSON, a table or a list. */
 int cli_ask(struct cli_client *c, const struct args *a, const char *method, const struct cli_params *p,
             const struct cli_field *fields, const char *none);
+
+/* cli_members.c */
+extern const struct argp_option cli_members_options[];
+int cli_do_members(struct cli_client *c, struct args *a);
+
+/* cli_events.c */
+extern const struct argp_option cli_events_options[], cli_monitor_options[];
+int cli_do_events(struct cli_client *c, struct args *a);
+int cli_do_monitor(struct cli_client *c, struct args *a);
 
 /* cli_reach.c */
 int cli_do_reachability(struct cli_client *c, struct args *a);

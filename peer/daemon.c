@@ -94,6 +94,7 @@ static void step_all(struct daemon *d)
         daemon_handover_pump(d, now);
     }
     daemon_gossip_pump(d, now);
+    daemon_members_tick(d, now);
     daemon_switch_pump(d, now);
     calls_tick(d->calls, now);
     mesh_io_pump(d->mesh, now); /* what the others wanted sent */
@@ -181,6 +182,8 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
     if (!err)
         err = daemon_gossip_open(d, why, cap);
     if (!err)
+        err = daemon_members_open(d, why, cap);
+    if (!err)
         err = daemon_switch_open(d, why, cap);
     if (!err)
         err = daemon_policy_open(d, why, cap);
@@ -218,6 +221,7 @@ static void close_all(struct daemon *d)
     if (d->mesh)
         daemon_mesh_close(d);
     gossip_free(d->gossip);
+    doubts_free(d->doubts);
     uv_run(&d->loop, UV_RUN_NOWAIT);
     uv_walk(&d->loop, on_walk_close, NULL);
     for (int i = 0; i < 100 && uv_loop_close(&d->loop) == UV_EBUSY; i++)

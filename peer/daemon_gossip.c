@@ -293,36 +293,11 @@ static void remember_peer(struct daemon *d, const struct vi_id *id)
 
 static void member_changed(struct daemon *d, const struct gossip_effect *fx)
 {
-    struct gossip_member m;
-    char name[GOSSIP_NAME_MAX + 1] = "a peer", id[VI_ID_TEXT];
-    const char *kind = "member";
-    if (gossip_member_find(d->gossip, &fx->id, &m))
-        memcpy(name, m.name, sizeof name);
-    switch (fx->change) {
-    case GOSSIP_UP:
-        daemon_event_done(d, daemon_event(d, kind, name, "%s is %s", name,
-                                          fx->was ? "back" : "a member"));
-        break;
-    case GOSSIP_SUSPECTED:
-        daemon_event_done(d, daemon_event(d, kind, name, "%s is suspected to be dead (%s)", name,
-                                          gossip_reason_text(fx->why.reason)));
-        break;
-    case GOSSIP_REFUTED:
-        daemon_event_done(d, daemon_event(d, kind, name, "%s lives after all", name));
-        break;
-    case GOSSIP_DOWN:
-        daemon_event_done(d, daemon_event(d, kind, name, "%s is dead", name));
-        break;
-    case GOSSIP_GOODBYE:
-        daemon_event_done(d, daemon_event(d, kind, name, "%s has left", name));
-        break;
-    default:
-        break;
-    }
-    if (fx->change == GOSSIP_UP || fx->change == GOSSIP_CHANGED) {
+    daemon_members_changed(d, fx);
+    if (fx->change == GOSSIP_CONFIRMED)
+        return;
+    if (fx->change == GOSSIP_UP || fx->change == GOSSIP_CHANGED)
         remember_peer(d, &fx->id);
-        vi_log(VI_LOG_DEBUG, "gossip", "%s: %s", vi_id_format(&fx->id, id), gossip_change_text(fx->change));
-    }
     daemon_envs_member(d, &fx->id, fx->state);
 }
 

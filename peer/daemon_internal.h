@@ -11,6 +11,7 @@
 #include "peer/base/store.h"
 #include "peer/call.h"
 #include "peer/daemon.h"
+#include "peer/doubts.h"
 #include "peer/envdef.h"
 #include "peer/events.h"
 #include "peer/identity.h"
@@ -35,6 +36,7 @@ enum warning {
     WARN_HANDOVER,
     WARN_MAC,
     WARN_GUEST,
+    WARN_ASIDE, /* our own probes fail */
     WARNINGS
 };
 
@@ -117,6 +119,8 @@ struct daemon {
     struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
     struct gossip *gossip;
+    struct doubts *doubts; /* who was suspected, by whom, how it ended */
+    vi_time next_standing, aside_since;
     bool said_goodbye;
     vi_time goodbye_until, wake_at;
 
@@ -160,6 +164,15 @@ void daemon_reach_seed(struct daemon *d, const struct vi_id *seed); /* preferred
 void daemon_reach_tick(struct daemon *d, vi_time now);
 bool daemon_reach_may_relay(void *arg, const struct vi_id *from, const struct vi_id *to);
 void daemon_do_reachability(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_members.c: who is a member, who doubts whom, and how this host itself stands */
+int daemon_members_open(struct daemon *d, char *why, size_t cap);
+void daemon_members_changed(struct daemon *d, const struct gossip_effect *fx);
+void daemon_members_tick(struct daemon *d, vi_time now);
+void daemon_write_members_count(struct daemon *d, struct vi_writer *w); /* status: field `members` */
+void daemon_write_standing(struct daemon *d, struct vi_writer *w);      /* status: field `standing` */
+void daemon_do_members(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_members_why(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_gossip.c */
 int daemon_gossip_open(struct daemon *d, char *why, size_t cap);

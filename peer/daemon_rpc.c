@@ -1,4 +1,4 @@
-/* The control socket's methods that look: status, members, guests, events, environments, and the
+/* The control socket's methods that look: status, guests, events, environments, and the
  * small ones that change: mode, environments, invitations. peer/rpc.md has the fields. */
 #include "peer/daemon_internal.h"
 
@@ -56,23 +56,6 @@ bool rpc_param_uint(struct rpc_call *call, struct vi_reader params, const char *
 
 /* ---- status ---- */
 
-static void write_members_count(struct daemon *d, struct vi_writer *w)
-{
-    struct gossip_member m;
-    unsigned alive = 0, suspect = 0, dead = 0;
-    size_t pos = 0;
-    while (gossip_member_next(d->gossip, &pos, &m)) {
-        alive += m.state == GOSSIP_ALIVE;
-        suspect += m.state == GOSSIP_SUSPECT;
-        dead += m.state == GOSSIP_DEAD;
-    }
-    vi_write_str(w, "members");
-    vi_write_map(w, 3);
-    put_uint(w, "alive", alive);
-    put_uint(w, "suspect", suspect);
-    put_uint(w, "dead", dead);
-}
-
 static void write_hypervisor(struct daemon *d, struct vi_writer *w)
 {
     vi_write_str(w, "hypervisor");
@@ -112,7 +95,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 14);
+    vi_write_map(w, 15);
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
@@ -121,7 +104,8 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     put_number(w, "uptime_s", (double)(daemon_now() - d->started) / 1e6);
     put_text(w, "address", d->address);
     write_hypervisor(d, w);
-    write_members_count(d, w);
+    daemon_write_members_count(d, w);
+    daemon_write_standing(d, w);
     put_uint(w, "guests", n_guests);
     daemon_policy_load(d, w);
     daemon_handover_counts(d, w);
@@ -131,65 +115,6 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     for (unsigned i = 0; i < WARNINGS; i++)
         if (d->warnings[i][0])
             vi_write_str(w, d->warnings[i]);
-    rpc_end(call);
-}
-
-/* ---- members ---- */
-
-const char *daemon_member_name(struct daemon *d, const struct vi_id *peer)
-{
-    static char name[VI_ID_TEXT + GOSSIP_NAME_MAX];
-    struct gossip_member m;
-    if (gossip_member_find(d->gossip, peer, &m) && m.name[0])
-        snprintf(name, sizeof name, "%s", m.name);
-    else {
-        vi_id_format(peer, name);
-        name[8] = 0;
-    }
-    return name;
-}
-
-static void write_member(struct daemon *d, struct vi_writer *w, const struct gossip_member *m)
-{
-    struct mesh_addr a;
-    char text[MESH_ADDR_TEXT], id[VI_ID_TEXT];
-    bool why = m->why.reason != GOSSIP_WHY_NONE, accused = why && !vi_id_is_zero(&m->why.accuser);
-    unsigned summary = daemon_policy_summary_fields(d, &m->id), keys = daemon_keys_member_fields(d, m);
-    daemon_gossip_addr(&a, &m->addr);
-    vi_write_map(w, 5U + (a.family != 0) + why + accused + summary + keys);
-    put_text(w, "id", vi_id_format(&m->id, id));
-    put_text(w, "name", m->name);
-    put_text(w, "state", gossip_state_text(m->state));
-    put_uint(w, "incarnation", m->incarnation);
-    put_bool(w, "self", m->self);
-    if (a.family)
-        put_text(w, "address", mesh_addr_format(&a, text));
-    if (why)
-        put_text(w, "reason", gossip_reason_text(m->why.reason));
-    if (accused)
-        put_text(w, "accuser", daemon_member_name(d, &m->why.accuser));
-    if (keys)
-        daemon_keys_write_member(d, w, m);
-    if (summary)
-        daemon_policy_write_summary(d, w, &m->id);
-}
-
-static void do_members(void *arg, struct rpc_call *call, struct vi_reader *params)
-{
-    struct daemon *d = arg;
-    struct vi_writer *w = rpc_begin(call, RPC_RESULT_MAX);
-    struct gossip_member m;
-    uint32_t n = 0;
-    size_t pos = 0;
-    (void)params;
-    if (!w)
-        return;
-    while (gossip_member_next(d->gossip, &pos, &m))
-        n++;
-    vi_write_array(w, n);
-    pos = 0;
-    while (gossip_member_next(d->gossip, &pos, &m))
-        write_member(d, w, &m);
     rpc_end(call);
 }
 
@@ -353,7 +278,7 @@ static void do_events(void *arg, struct rpc_call *call, struct vi_reader *params
         after = events_last(d->events) - limit;
     for (ev = events_after(d->events, after); ev; ev = events_after(d->events, ev->seq))
         n++;
-    w = rpc_begin(call, 64 + (size_t)n * 1200);
+    w = rpc_begin(call, 64 + (size_t)n * EVENT_BYTES_MAX);
     if (!w)
         return;
     vi_write_array(w, n);
@@ -465,7 +390,8 @@ static void do_invite(void *arg, struct rpc_call *call, struct vi_reader *params
 
 const struct rpc_entry daemon_methods[] = {
     {"status", do_status, false},
-    {"members", do_members, false},
+    {"members", daemon_do_members, false},
+    {"members.why", daemon_do_members_why, false},
     {"reachability", daemon_do_reachability, false},
     {"guests", do_guests, false},
     {"env.list", do_env_list, false},

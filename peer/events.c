@@ -54,6 +54,16 @@ void event_number(struct event *ev, const char *name, double value)
     n->value = value;
 }
 
+void event_word(struct event *ev, const char *name, const char *value)
+{
+    size_t n = strlen(name) + 1, v = value ? strlen(value) + 1 : 0;
+    if (!value || n + v > EVENT_WORDS - ev->words_len)
+        return;
+    memcpy(ev->words + ev->words_len, name, n);
+    memcpy(ev->words + ev->words_len + n, value, v);
+    ev->words_len += (unsigned)(n + v);
+}
+
 const struct event *events_after(const struct events *e, uint64_t after)
 {
     uint64_t first = e->last >= e->keep ? e->last - e->keep + 1 : 1;
@@ -68,7 +78,10 @@ uint64_t events_last(const struct events *e)
 
 void event_write(struct vi_writer *w, const struct event *ev)
 {
-    vi_write_map(w, ev->subject[0] ? 6 : 5);
+    uint32_t words = 0;
+    for (unsigned at = 0; at < ev->words_len; at++)
+        words += ev->words[at] == 0;
+    vi_write_map(w, 5U + (ev->subject[0] != 0) + (words != 0));
     vi_write_str(w, "seq");
     vi_write_uint(w, ev->seq);
     vi_write_str(w, "at");
@@ -87,4 +100,10 @@ void event_write(struct vi_writer *w, const struct event *ev)
         vi_write_str(w, ev->numbers[i].name);
         vi_write_double(w, ev->numbers[i].value);
     }
+    if (!words)
+        return;
+    vi_write_str(w, "words");
+    vi_write_map(w, words / 2);
+    for (unsigned at = 0; at < ev->words_len; at += (unsigned)strlen(ev->words + at) + 1)
+        vi_write_str(w, ev->words + at);
 }

@@ -13,6 +13,7 @@
 #define EVENT_TEXT      300
 #define EVENT_NUMBERS   12
 #define EVENT_NUMBER    28
+#define EVENT_WORDS     400  /* bytes of all words, names and NULs included */
 #define EVENT_BYTES_MAX 2048 /* encoded */
 
 struct event_number {
@@ -26,6 +27,8 @@ struct event {
     char kind[EVENT_KIND], subject[EVENT_SUBJECT], text[EVENT_TEXT];
     unsigned n_numbers;
     struct event_number numbers[EVENT_NUMBERS];
+    unsigned words_len;
+    char words[EVENT_WORDS]; /* name NUL value NUL … */
 };
 
 struct events;
@@ -36,10 +39,12 @@ struct event *events_add(struct events *e, vi_time wall, const char *kind, const
                          const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 /* A number more; dropped when there are EVENT_NUMBERS. */
 void event_number(struct event *ev, const char *name, double value);
+/* A word more (who, why, through whom), each name once; dropped when there is no room or value is NULL. */
+void event_word(struct event *ev, const char *name, const char *value);
 /* The oldest event with seq > after, or NULL. */
 const struct event *events_after(const struct events *e, uint64_t after);
 uint64_t events_last(const struct events *e); /* 0: none yet */
-/* {seq, at, kind, subject, text, numbers} */
+/* {seq, at, kind, subject, text, numbers, words}: subject and words absent when there are none */
 void event_write(struct vi_writer *w, const struct event *ev);
 
 #endif

@@ -1,232 +1,8 @@
 /* The commands that ask a peer, against a server that answers what a test wants: what is asked, what is
  * printed, what the exit status is. Each command runs in a process of its own. */
-#include <pthread.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/socket.h>
-#include <sys/un.h>
-#include <sys/wait.h>
-#include <unistd.h>
-#include <cmocka.h>
 #include <jansson.h>
 
-#include "peer/base/err.h"
-#include "peer/base/wire.h"
-#include "peer/cli.h"
-
-/* Writes whole messages in answer to a request: a response with this id, and what else it likes. */
-typedef void answer_fn(const char *method, uint64_t id, struct vi_writer *w);
-
-static char dir[64], path[96];
-static int listener;
-static pthread_t thread;
-static answer_fn *answer;
-static char asked[4096]; /* "method {key value …}\n" of each request; complete once the client has ended */
-static char out[65536], err[4096];
-
-/* ---- the server ---- */
-
-static void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
-static void note(const char *fmt, ...)
-{
-    size_t at = strlen(asked);
-    va_list ap;
-    va_start(ap, fmt);
-    vsnprintf(asked + at, sizeof asked - at, fmt, ap);
-    va_end(ap);
-}
-
-static void note_params(struct vi_reader *r)
-{
-    uint32_t n = vi_read_map(r, 16);
-    note(" {");
-    for (uint32_t i = 0; i < n; i++) {
-        char text[128];
-        vi_read_cstr(r, text, sizeof text);
-        note("%s%s ", i ? " " : "", text);
-        if (vi_read_peek(r) == VI_WIRE_STR) {
-            vi_read_cstr(r, text, sizeof text);
-            note("%s", text);
-        } else
-            note("%llu", (unsigned long long)vi_read_uint(r, UINT64_MAX));
-    }
-    note("}\n");
-}
-
-static void serve(int fd)
-{
-    static uint8_t in[65536], reply[65536];
-    size_t have = 0, used;
-    for (;;) {
-        struct vi_reader r;
-        struct vi_writer w;
-        char method[64];
-        uint64_t id;
-        ssize_t n;
-        while (have == 0 || vi_wire_walk(in, have, 8, 1000, &used)) {
-            if ((n = read(fd, in + have, sizeof in - have)) <= 0)
-                return;
-            have += (size_t)n;
-        }
-        vi_reader_init(&r, in, used);
-        if (vi_read_array(&r, 4) != 4 || vi_read_uint(&r, 0) != 0)
-            note("not a request\n");
-        id = vi_read_uint(&r, UINT32_MAX);
-        vi_read_cstr(&r, method, sizeof method);
-        note("%s", method);
-        note_params(&r);
-        if (vi_read_end(&r))
-            note("malformed\n");
-        memmove(in, in + used, have - used);
-        have -= used;
-        vi_writer_init(&w, reply, sizeof reply);
-        answer(method, id, &w);
-        if (w.len == 0)
-            return; /* hangs up */
-        for (size_t at = 0; at < w.len; at += 7) /* in pieces */
-            if (send(fd, reply + at, w.len - at < 7 ? w.len - at : 7, MSG_NOSIGNAL) < 0)
-                return;
-    }
-}
-
-static void *server(void *arg)
-{
-    int fd;
-    (void)arg;
-    while ((fd = accept(listener, NULL, NULL)) >= 0) {
-        serve(fd);
-        close(fd);
-    }
-    return NULL;
-}
-
-static int set_up(void **unused)
-{
-    struct sockaddr_un a = {.sun_family = AF_UNIX};
-    (void)unused;
-    setenv("TZ", "UTC", 1);
-    snprintf(dir, sizeof dir, "/tmp/violin-cli-XXXXXX");
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof path, "%s/sock", dir);
-    snprintf(a.sun_path, sizeof a.sun_path, "%s", path);
-    listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(listen(listener, 4), 0);
-    return pthread_create(&thread, NULL, server, NULL);
-}
-
-static int tear_down(void **unused)
-{
-    (void)unused;
-    shutdown(listener, SHUT_RDWR);
-    pthread_join(thread, NULL);
-    close(listener);
-    unlink(path);
-    rmdir(dir);
-    return 0;
-}
-
-/* ---- the client ---- */
-
-static void read_all(FILE *f, char *to, size_t cap)
-{
-    size_t n;
-    rewind(f);
-    n = fread(to, 1, cap - 1, f);
-    to[n] = 0;
-    fclose(f);
-}
-
-static int run_at(const char *socket_path, const char *words)
-{
-    FILE *o = tmpfile(), *e = tmpfile();
-    char copy[512], *argv[16], *save = NULL;
-    int argc = 0, status;
-    pid_t pid;
-    snprintf(copy, sizeof copy, "%s", words);
-    for (char *t = strtok_r(copy, " ", &save); t; t = strtok_r(NULL, " ", &save))
-        argv[argc++] = t;
-    argv[argc] = NULL;
-    asked[0] = 0;
-    fflush(stdout);
-    fflush(stderr);
-    pid = fork();
-    assert_true(pid >= 0);
-    if (pid == 0) {
-        dup2(fileno(o), 1);
-        dup2(fileno(e), 2);
-        status = cli_run(socket_path, argc, argv);
-        fflush(stdout);
-        _exit(status);
-    }
-    assert_int_equal(waitpid(pid, &status, 0), pid);
-    read_all(o, out, sizeof out);
-    read_all(e, err, sizeof err);
-    assert_true(WIFEXITED(status));
-    return WEXITSTATUS(status);
-}
-
-static int run(const char *words, answer_fn *with)
-{
-    answer = with;
-    return run_at(path, words);
-}
-
-static void says(const char *where, const char *what)
-{
-    if (!strstr(where, what))
-        fail_msg("`%s` isn't in `%s`", what, where);
-}
-
-/* ---- answers ---- */
-
-static void response(struct vi_writer *w, uint64_t id)
-{
-    vi_write_array(w, 4);
-    vi_write_uint(w, 1);
-    vi_write_uint(w, id);
-    vi_write_nil(w);
-}
-
-static void text(struct vi_writer *w, const char *key, const char *value)
-{
-    vi_write_str(w, key);
-    vi_write_str(w, value);
-}
-
-static void number(struct vi_writer *w, const char *key, double value)
-{
-    vi_write_str(w, key);
-    vi_write_double(w, value);
-}
-
-static void refuse(const char *method, uint64_t id, struct vi_writer *w)
-{
-    (void)method;
-    vi_write_array(w, 4);
-    vi_write_uint(w, 1);
-    vi_write_uint(w, id);
-    vi_write_map(w, 2);
-    vi_write_str(w, "code");
-    vi_write_int(w, VI_EREFUSED);
-    text(w, "message", "no guest `x\x1b[2J\xc2\x9b" "31m\xff`");
-    vi_write_nil(w);
-}
-
-static void empty(const char *method, uint64_t id, struct vi_writer *w)
-{
-    response(w, id);
-    if (!strcmp(method, "members") || !strcmp(method, "reachability") || !strcmp(method, "guests") || strstr(method, ".list") || !strcmp(method, "revocations") || !strcmp(method, "events") ||
-        !strcmp(method, "trace"))
-        vi_write_array(w, 0);
-    else
-        vi_write_map(w, 0);
-}
+#include "tests/unit/cli_server.h"
 
 static void status(const char *method, uint64_t id, struct vi_writer *w)
 {
@@ -259,43 +35,6 @@ static void members(const char *method, uint64_t id, struct vi_writer *w)
     vi_write_map(w, 2);
     text(w, "name", "a-much-longer-name");
     text(w, "state", "suspect");
-}
-
-static void write_event(struct vi_writer *w, uint64_t seq, const char *what)
-{
-    vi_write_map(w, 4);
-    vi_write_str(w, "seq");
-    vi_write_uint(w, seq);
-    number(w, "at", 1700000000.25);
-    text(w, "kind", "memory");
-    text(w, "text", what);
-}
-
-static void notify(struct vi_writer *w, const char *method, uint64_t seq, const char *what)
-{
-    vi_write_array(w, 3);
-    vi_write_uint(w, 2);
-    vi_write_str(w, method);
-    write_event(w, seq, what);
-}
-
-/* An event happens between the answers to follow and to events: it is in both. */
-static void events(const char *method, uint64_t id, struct vi_writer *w)
-{
-    response(w, id);
-    if (!strcmp(method, "events.follow")) {
-        vi_write_map(w, 0);
-        notify(w, "event", 2, "second");
-        return;
-    }
-    vi_write_array(w, 2);
-    write_event(w, 1, "first");
-    write_event(w, 2, "second");
-    notify(w, "event", 2, "second");
-    notify(w, "other", 3, "of another kind");
-    notify(w, "event", 3, "third");
-    vi_write_str(w, "no message of the protocol");
-    w->data[w->len++] = 0xc1; /* begins nothing */
 }
 
 static unsigned shown;
@@ -426,6 +165,10 @@ static void test_requests(void **unused)
     } t[] = {
         {"status", "status {}\n"},
         {"members", "members {}\n"},
+        {"members --state dead", "members {state dead}\n"},
+        {"members a b", "members {names [a b]}\n"},
+        {"members --why", "members.why {}\n"},
+        {"members --why --state left a b c --json", "members.why {state left names [a b c]}\n"},
         {"reachability", "reachability {}\n"},
         {"reachability host3 --json", "reachability {peer host3}\n"},
         {"guests --json", "guests {}\n"},
@@ -469,7 +212,8 @@ static void test_usage(void **unused)
         "status extra", "explain", "env", "env paint web", "env create", "env create a b", "migrate", "migrate a b c",
         "handover", "handover resolve 0a", "mode a b", "invite --uses 0", "invite --uses -1", "invite --uses 1x",
         "invite --ttl 0", "invite --ttl h", "invite --ttl 400d", "invite --ttl 99999999999999999999s", "events --after x",
-        "events --limit 0", "env create a --shares 0", "status --nonsense", "cert forge", "cert renew now", "revoke",
+        "events --limit 0", "monitor extra", "monitor --kind ,", "monitor --kind a,,b", "monitor --kind a,", "members --state well",
+        "members a b c d e f g h i j k l m n o p q", "env create a --shares 0", "status --nonsense", "cert forge", "cert renew now", "revoke",
         "revoke a b", "delegate a", "delegate a admit --ttl 0", "delegate a admit --ttl 4000d", "authority",
         "authority burn", "authority rollover --overlap 5s", "authority rollover --overlap x"};
     (void)unused;
@@ -630,25 +374,6 @@ static void test_refused(void **unused)
     assert_string_equal(asked, "migrate {guest x}\n");
 }
 
-#define DAY "2023-11-14 22:13:20  memory     " /* another day than today: with its date */
-
-static void test_follow(void **unused)
-{
-    json_t *j;
-    (void)unused;
-    assert_int_equal(run("events", events), CLI_OK);
-    assert_string_equal(out, DAY "first\n" DAY "second\n");
-    assert_int_equal(run("events --follow", events), CLI_NO_PEER); /* the protocol's end */
-    assert_string_equal(asked, "events.follow {}\nevents {after 0 limit 50}\n");
-    assert_string_equal(out, DAY "first\n" DAY "second\n" DAY "third\n");
-    says(err, "no msgpack-RPC");
-    assert_int_equal(run("events --json", events), CLI_OK);
-    j = json_loads(out, 0, NULL);
-    assert_int_equal(json_array_size(j), 2);
-    assert_true(json_real_value(json_object_get(json_array_get(j, 0), "at")) == 1700000000.25);
-    json_decref(j);
-}
-
 static void test_migrate(void **unused)
 {
     (void)unused;
@@ -708,7 +433,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_keys), cmocka_unit_test(test_status),
-        cmocka_unit_test(test_table), cmocka_unit_test(test_refused), cmocka_unit_test(test_follow),
+        cmocka_unit_test(test_table), cmocka_unit_test(test_refused),
         cmocka_unit_test(test_migrate), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
         cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top), cmocka_unit_test(test_reachability),
     };

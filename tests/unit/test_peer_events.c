@@ -59,13 +59,17 @@ static void test_longest(void **unused)
     ev = events_add(e, INT64_MAX, many, many, "%s", many);
     for (int i = 0; i < EVENT_NUMBERS + 5; i++)
         event_number(ev, many, 1.5);
+    many[EVENT_WORDS - 3] = 0; /* all the room there is */
+    event_word(ev, "w", many);
+    assert_int_equal(ev->words_len, EVENT_WORDS);
+    many[EVENT_WORDS - 3] = 'x';
     assert_int_equal(ev->n_numbers, EVENT_NUMBERS);
     assert_int_equal(strlen(ev->text), EVENT_TEXT - 1);
     vi_writer_init(&w, bytes, sizeof bytes);
     event_write(&w, ev);
     assert_int_equal(w.err, 0);
     vi_reader_init(&r, bytes, w.len);
-    assert_int_equal(vi_read_map(&r, 6), 6);
+    assert_int_equal(vi_read_map(&r, 7), 7);
     for (int i = 0; i < 3; i++)
         vi_read_skip(&r), vi_read_skip(&r);
     assert_true(vi_read_key(&r, "subject"));
@@ -78,7 +82,53 @@ static void test_longest(void **unused)
         vi_read_skip(&r);
         assert_true(vi_read_double(&r) == 1.5);
     }
+    assert_true(vi_read_key(&r, "words"));
+    vi_read_skip(&r);
     assert_int_equal(vi_read_end(&r), 0);
+    events_free(e);
+}
+
+static void test_words(void **unused)
+{
+    static uint8_t bytes[EVENT_BYTES_MAX];
+    char many[EVENT_WORDS];
+    struct events *e = events_new(1);
+    struct event *ev = events_add(e, 1, "member", "south", "south is dead");
+    struct vi_writer w;
+    struct vi_reader r;
+    char text[EVENT_WORDS];
+    (void)unused;
+    memset(many, 'x', sizeof many - 1);
+    many[sizeof many - 1] = 0;
+    event_word(ev, "accuser", "north");
+    event_word(ev, "via", NULL); /* unknown: absent */
+    event_word(ev, "much", many); /* no room */
+    event_word(ev, "empty", "");
+    many[EVENT_WORDS - 1 - ev->words_len - 2] = 0; /* just fits */
+    event_word(ev, "y", many);
+    event_word(ev, "z", "");
+    assert_int_equal(ev->words_len, EVENT_WORDS);
+    vi_writer_init(&w, bytes, sizeof bytes);
+    event_write(&w, ev);
+    assert_int_equal(w.err, 0);
+    vi_reader_init(&r, bytes, w.len);
+    assert_int_equal(vi_read_map(&r, 7), 7);
+    for (int i = 0; i < 6; i++)
+        vi_read_skip(&r), vi_read_skip(&r);
+    assert_true(vi_read_key(&r, "words"));
+    assert_int_equal(vi_read_map(&r, 9), 3);
+    assert_true(vi_read_key(&r, "accuser"));
+    vi_read_cstr(&r, text, sizeof text);
+    assert_string_equal(text, "north");
+    assert_true(vi_read_key(&r, "empty"));
+    vi_read_cstr(&r, text, sizeof text);
+    assert_string_equal(text, "");
+    assert_true(vi_read_key(&r, "y"));
+    vi_read_cstr(&r, text, sizeof text);
+    assert_string_equal(text, many);
+    assert_int_equal(vi_read_end(&r), 0);
+    ev = events_add(e, 2, "member", "south", "south is back"); /* the ring's only place, again */
+    assert_int_equal(ev->words_len, 0);
     events_free(e);
 }
 
@@ -103,7 +153,8 @@ static void test_without_subject(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_ring), cmocka_unit_test(test_longest), cmocka_unit_test(test_without_subject),
+        cmocka_unit_test(test_ring), cmocka_unit_test(test_longest), cmocka_unit_test(test_words),
+        cmocka_unit_test(test_without_subject),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
