@@ -196,11 +196,13 @@ out:
 
 /* ---- two mesh peers shake hands and speak --------------------------------------------------------- */
 
-static struct mesh_config mc[2];
+#define MESHES 3
+
+static struct mesh_config mc[MESHES];
 static struct mesh_trust trust;
-static struct vi_id mid[2];
-static struct mesh_addr maddr[2];
-static uint8_t mx[2][32];
+static struct vi_id mid[MESHES];
+static struct mesh_addr maddr[MESHES];
+static uint8_t mx[MESHES][32];
 static bool m_made;
 
 static void m_configure(void)
@@ -212,7 +214,7 @@ static void m_configure(void)
     crypto_sign_seed_keypair(pk, sk, seed);
     snprintf(trust.domain, sizeof trust.domain, "lab");
     memcpy(trust.authority, pk, 32);
-    for (unsigned i = 0; i < 2; i++) {
+    for (unsigned i = 0; i < MESHES; i++) {
         struct cert *c = &mc[i].cert;
         seed[0] = (uint8_t)(2 + i);
         crypto_sign_seed_keypair(ed_pk, ed_sk, seed);
@@ -283,6 +285,75 @@ static bool mesh_case(void)
     }
     mesh_free(m[0]);
     mesh_free(m[1]);
+    return done;
+}
+
+/* ---- two that speak through a third ---------------------------------------------------------------- */
+
+/* All that waits is delivered, but for what goes directly between the last two. Messages from one of these. */
+static unsigned m_deliver(struct mesh *m[MESHES])
+{
+    static uint8_t data[2048];
+    unsigned came = 0;
+    for (unsigned i = 0, quiet = 0; quiet < MESHES; i = (i + 1) % MESHES) {
+        const struct mesh_effect *fx = mesh_effect(m[i]);
+        struct mesh_event ev = {.kind = MESH_EV_DATAGRAM, .datagram = {.from = maddr[i], .data = data}};
+        unsigned to = fx && fx->kind == MESH_FX_DATAGRAM ? fx->addr.ip[3] - 1U : MESHES;
+        quiet = fx ? 0 : quiet + 1;
+        came += fx && fx->kind == MESH_FX_DELIVER && i && !vi_id_equal(&fx->peer, &mid[0]);
+        if (to >= MESHES || fx->len > sizeof data || (i && to))
+            continue;
+        memcpy(data, fx->data, fx->len);
+        ev.datagram.len = fx->len;
+        (void)mesh_step(m[to], now, &ev);
+    }
+    return came;
+}
+
+static void m_do(struct mesh *m, unsigned kind, unsigned to)
+{
+    struct mesh_event ev = {.kind = kind};
+    if (kind == MESH_EV_CONNECT) {
+        ev.connect.peer = mid[to];
+        ev.connect.x = mx[to];
+        ev.connect.addr = maddr[to];
+    } else if (kind == MESH_EV_SEND) {
+        ev.send.peer = mid[to];
+        ev.send.channel = 1;
+        ev.send.data = (const uint8_t *)"hello";
+        ev.send.len = 5;
+    }
+    (void)mesh_step(m, now, &ev);
+}
+
+static bool relay_case(void)
+{
+    struct mesh *m[MESHES];
+    struct vi_rng rng;
+    unsigned came = 0;
+    bool done = false;
+    m_configure();
+    vi_rng_seed(&rng, 9);
+    now = 50 * VI_SEC;
+    for (unsigned i = 0; i < MESHES; i++)
+        m[i] = mesh_new(&mc[i], &rng, now);
+    if (!m[0] || !m[1] || !m[2])
+        done = failed_one();
+    for (unsigned turn = 0; m[0] && m[1] && m[2] && !done && turn < 400; turn++) {
+        now += VI_SEC / 2;
+        for (unsigned i = 0; i < MESHES; i++) {
+            m_do(m[i], MESH_EV_TICK, 0);
+            if (!i)
+                continue;
+            m_do(m[i], MESH_EV_CONNECT, 0);
+            m_do(m[i], MESH_EV_CONNECT, 3 - i);
+            m_do(m[i], MESH_EV_SEND, 3 - i);
+        }
+        came += m_deliver(m);
+        done = came >= 6;
+    }
+    for (unsigned i = 0; i < MESHES; i++)
+        mesh_free(m[i]);
     return done;
 }
 
@@ -521,7 +592,7 @@ int main(void)
     static const struct {
         const char *name;
         bool (*work)(void);
-    } cases[] = {{"gossip", gossip_case}, {"mesh", mesh_case},   {"stream", stream_case},
+    } cases[] = {{"gossip", gossip_case}, {"mesh", mesh_case},   {"relay", relay_case}, {"stream", stream_case},
                  {"switch", switch_case}, {"store", store_case}, {"makers", makers_case}};
     const char *only = getenv("CASE"), *n = getenv("N");
     if (sodium_init() < 0)
