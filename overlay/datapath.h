@@ -43,7 +43,7 @@ struct datapath_config {
     unsigned threads;             /* 0: 1. Thread i sends with queue i + 1 */
     bool no_gso;      /* no UDP_SEGMENT, no UDP_GRO, whatever datapath_selftest() says */
     bool no_vnet;     /* no superframes and no partial checksums at the TAPs */
-    unsigned path_bytes; /* UDP payload of a datagram, at most (548 … 9251), without probes; 0: found out for each path (pmtu.h) */
+    unsigned path_bytes; /* UDP payload of a datagram over IPv4 (548 … 9251; over IPv6 20 less), no probes; 0: found out for each path (pmtu.h) */
     void *arg;
     /* Called in a data path's thread, when there is something to collect: must only wake the owner. */
     void (*wake)(void *arg);

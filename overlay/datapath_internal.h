@@ -247,7 +247,7 @@ void via_receive(struct worker *w);
 void via_free(struct datapath *d);
 
 /* datapath_path.c */
-unsigned path_start_bytes(const struct datapath *d);
+unsigned path_start_bytes(const struct datapath *d, const struct mesh_addr *addr);
 void path_used(struct worker *w, struct path *p);
 void path_refused(struct worker *w, struct path *p, size_t size);
 void path_gso_failed(struct worker *w, struct path *p);

@@ -83,7 +83,7 @@ static struct path *path_of(struct datapath *d, const struct mesh_keys *k)
             return NULL;
         p->peer = k->peer;
         p->addr = k->addr;
-        atomic_init(&p->bytes, path_start_bytes(d));
+        atomic_init(&p->bytes, path_start_bytes(d, &k->addr));
         atomic_init(&p->gso, d->offload.gso);
         atomic_init(&p->resting, true);
         pthread_mutex_init(&p->lock, NULL);
@@ -115,7 +115,7 @@ static void path_moved(struct datapath *d, struct path *p, const struct mesh_add
     p->addr = *addr;
     pthread_mutex_lock(&p->lock);
     pmtu_init(&p->pmtu, PATH_MOST, vi_clock_boottime());
-    atomic_store(&p->bytes, path_start_bytes(d));
+    atomic_store(&p->bytes, path_start_bytes(d, addr));
     pthread_mutex_unlock(&p->lock);
     datapath_poke(d->worker[0]);
 }

@@ -29,9 +29,12 @@ static uint64_t get64(const uint8_t *p)
     return (uint64_t)get32(p) << 32 | get32(p + 4);
 }
 
-unsigned path_start_bytes(const struct datapath *d)
+unsigned path_start_bytes(const struct datapath *d, const struct mesh_addr *addr)
 {
-    return d->cfg.path_bytes ? d->cfg.path_bytes : PMTU_BASE;
+    unsigned v6 = addr->family == 6 ? 20 : 0; /* its header is so much longer */
+    if (!d->cfg.path_bytes)
+        return PMTU_BASE;
+    return d->cfg.path_bytes > PMTU_MIN + v6 ? d->cfg.path_bytes - v6 : PMTU_MIN;
 }
 
 void path_used(struct worker *w, struct path *p)

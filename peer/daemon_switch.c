@@ -103,7 +103,7 @@ int daemon_switch_open(struct daemon *d, char *why, size_t cap)
     memcpy(p.udp_fd, d->udp.data, sizeof d->udp.data);
     for (unsigned i = 0; i < d->udp.n; i++)
         (void)agent_udp_buffers(d->agent, d->udp.data[i], on_buffers, d);
-    /* the headers of IPv4 and UDP; with IPv6, probes find the 20 bytes less */
+    /* less the headers of IPv4 and UDP */
     p.path_bytes = d->cfg.overlay_path_mtu ? (unsigned)d->cfg.overlay_path_mtu - 28 : 0;
     /* greater than in any earlier run, also when the wall clock was set back */
     int64_t kept = store_number(d->store, "switch-counter", 0), wall = vi_clock_wall();
