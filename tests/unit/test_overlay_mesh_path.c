@@ -229,6 +229,72 @@ static void test_lossy(void **state)
     assert_true(path(A, B).lost > 0 && path(A, B).lost < path(A, B).probes);
 }
 
+static void fault(struct vi_rng *rng)
+{
+    unsigned a = vi_rng_below(rng, 3), b = (a + 1 + vi_rng_below(rng, 2)) % 3;
+
+    switch (vi_rng_below(rng, 7)) {
+    case 0:
+    case 1:
+        w.blocked[a][b] = true;
+        break;
+    case 2:
+        memset(w.blocked, 0, sizeof w.blocked);
+        break;
+    case 3:
+        w.loss = 25 * vi_rng_below(rng, 3);
+        break;
+    case 4:
+        w.n[a].nmap = 0; /* its NAT restarts */
+        break;
+    case 5:
+        w.delay = (vi_time)vi_rng_below(rng, 3) * 400 * VI_MSEC;
+        break;
+    default:
+        w.dead[0] = !w.dead[0];
+    }
+}
+
+/* All kinds of faults for two minutes, then none: whatever there was before, the pair is where it should be, and
+ * what it says arrives. */
+static void test_mixed_faults(void **state)
+{
+    struct vi_rng rng;
+
+    for (unsigned seed = 1; seed <= 100; seed++) {
+        enum nat a, b;
+        unsigned before;
+        bool can;
+
+        mesh_world_down(state);
+        mesh_world_up(state);
+        vi_rng_seed(&rng, seed);
+        a = vi_rng_below(&rng, KINDS);
+        b = vi_rng_below(&rng, KINDS);
+        can = a != SYMMETRIC && b != SYMMETRIC ? true : a <= RESTRICTED || b <= RESTRICTED;
+        meet_behind(a, b);
+        for (unsigned i = 0; i < 24; i++) {
+            fault(&rng);
+            talk(A, B, 5 * VI_SEC);
+        }
+        memset(w.blocked, 0, sizeof w.blocked);
+        w.loss = 0;
+        w.delay = 0;
+        w.dead[0] = false;
+        for (unsigned i = 0; i < 20; i++) { /* as a peer's owner does that is behind a NAT */
+            connect_to(A, R);
+            connect_to(B, R);
+            talk(A, B, 5 * VI_SEC);
+        }
+        before = A->delivered + B->delivered;
+        talk(A, B, 10 * VI_SEC);
+        if (A->delivered + B->delivered < before + 98)
+            fail_msg("seed %u, NATs %u and %u: %u of 100 came", seed, a, b, A->delivered + B->delivered - before);
+        if ((path(A, B).kind != MESH_PATH_RELAYED) != can || path(A, B).kind == MESH_PATH_NONE)
+            fail_msg("seed %u, NATs %u and %u: way %u", seed, a, b, path(A, B).kind);
+    }
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, mesh_world_up, mesh_world_down)
 
 int main(void)
@@ -236,7 +302,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         T(test_no_nat), T(test_nat_matrix), T(test_keeps_nat_open), T(test_make_before_break),
         T(test_one_way), T(test_one_way_from_start), T(test_new_address_is_tried_at_once),
-        T(test_relay_dies), T(test_slow_is_not_broken), T(test_nats_restart), T(test_lossy),
+        T(test_relay_dies), T(test_slow_is_not_broken), T(test_nats_restart), T(test_lossy), T(test_mixed_faults),
     };
 
     if (sodium_init() < 0)
