@@ -16,7 +16,7 @@ void pmtu_init(struct pmtu *p, unsigned most, vi_time now)
 /* The next size worth a probe; 0: found. */
 static unsigned candidate(const struct pmtu *p)
 {
-    const unsigned likely[] = {1472, p->most, 8972};
+    const unsigned likely[] = {1472, 1452, p->most, 8972};
     if (p->bad - p->size <= PMTU_STEP && !(p->size < p->most && p->bad > p->most))
         return 0;
     for (unsigned i = 0; i < sizeof likely / sizeof *likely; i++)

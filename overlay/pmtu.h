@@ -2,7 +2,7 @@
  * "Packetization Layer Path MTU Discovery for Datagram Transports" (RFC 8899). No ICMP is believed. Pure:
  * the owner sends the probes, padded to their size and never fragmented, and says which were answered.
  *
- *   searching   probes 1472, the greatest, 8972, then halves the interval until 8 bytes are left
+ *   searching   probes 1472, 1452 (Ethernet with IPv4, IPv6), the greatest, 8972, then halves the interval until 8 bytes are left
  *   found       confirms the size every second while the path is in use; tries a larger one after 2 min
  *   black hole  three confirmations unanswered (1.4 s): down to 1232, then 548 bytes, and searching again
  *

@@ -3,7 +3,7 @@
  *   overlay_pair SIDE TAP LISTEN PEER [cipher=aes|chacha] [gso=off] [vnet=off] [threads=N] [path=BYTES]
  *                [mtu=N] [mac=XX] [peermac=XX] [rekey=MS]
  *
- * SIDE is 0 or 1; LISTEN and PEER are IPv4:PORT. The TAP is made, with the MAC 02:00:00:00:00:XX (default: 10
+ * SIDE is 0 or 1; LISTEN and PEER are ADDRESS:PORT, an IPv6 address in brackets. The TAP is made, with the MAC 02:00:00:00:00:XX (default: 10
  * + SIDE, hexadecimal), and put up; frames for the peer's go through. Says `ready`, ends with its standard
  * input, and then prints its counters as JSON. With rekey= both ends (of one machine's clock) change their keys so
  * often: received with from the beginning of a period on, sent with from its middle on. */
@@ -188,8 +188,8 @@ int main(int argc, char **argv)
             peer_mac = (unsigned)strtoul(v, NULL, 16);
     }
     mesh_addr_format(&listen, ip);
-    *strrchr(ip, ':') = 0;
-    if (udp_open(&u, ip, listen.port, c.threads, why, sizeof why)) {
+    ip[strlen(ip) - strlen(strrchr(ip, ':')) - (listen.family == 6)] = 0; /* without "]" and port */
+    if (udp_open(&u, ip + (listen.family == 6), listen.port, c.threads, why, sizeof why)) {
         fprintf(stderr, "%s\n", why);
         return 1;
     }
