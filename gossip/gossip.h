@@ -12,6 +12,7 @@
 #ifndef GOSSIP_GOSSIP_H
 #define GOSSIP_GOSSIP_H
 
+#include "gossip/representative.h"
 #include "peer/base/clock.h"
 #include "peer/base/id.h"
 #include "peer/base/rng.h"

@@ -291,7 +291,7 @@ static int on_send(struct mesh *m, vi_time now, const struct mesh_event *ev)
     struct mesh_peer *p = mesh_peer_get(m, &ev->send.peer);
     int err;
 
-    if (!ev->send.channel || ev->send.channel >= MESH_CHANNEL_JOIN ||
+    if (!mesh_channel_ok(ev->send.channel) ||
         ev->send.len > MESH_PAYLOAD_MAX)
         return VI_EINVAL;
     if (!p)

@@ -172,7 +172,7 @@ struct mesh_event {
         } connect;
         struct {
             struct vi_id peer;
-            uint8_t channel; /* 1 gossip, 2 switch, 3 handover, 4 call, 5 admission (refused here) */
+            uint8_t channel; /* 1 gossip, 2 switch, 3 handover, 4 call, 7 federation; 5 and 6 are the core's own */
             const uint8_t *data;
             size_t len;      /* ≤ MESH_PAYLOAD_MAX */
         } send;

@@ -303,9 +303,10 @@ fail:
 }
 
 /* Says no, with the reason, to a holder of a certificate that isn't good here. It has proved nothing
- * but its key; it gets nothing but a number. */
+ * but its key; it gets nothing but a number, and that only if it says to be of our own domain: other
+ * domains' hosts get nothing out of us unless we let them in. */
 static void decline(struct mesh *m, const struct mesh_addr *from, struct noise_handshake *hs,
-                    const struct mesh_hello *hello, int err)
+                    const struct mesh_hello *hello, const char *domain, int err)
 {
     uint8_t out[MESH_INIT_SIZE];
     size_t len;
@@ -316,6 +317,8 @@ static void decline(struct mesh *m, const struct mesh_addr *from, struct noise_h
         m->n.rx_refused++;
     else
         m->n.rx_cert_bad++;
+    if (strcmp(domain, m->cfg.cert.domain) != 0)
+        return;
     if (!mesh_response_build(m, hs, MESH_KIND_MEMBER, 0, hello->index, NOISE_CHACHAPOLY, err, out,
                              &len))
         mesh_datagram(m, from, out, len);
@@ -331,7 +334,7 @@ static void member_init(struct mesh *m, vi_time now, const struct mesh_addr *fro
     struct mesh_hello hello;
     struct mesh_peer *p;
     struct vi_id id;
-    struct cert c;
+    struct cert c = {.domain = ""};
     size_t len;
     int err;
 
@@ -348,7 +351,7 @@ static void member_init(struct mesh *m, vi_time now, const struct mesh_addr *fro
     err = mesh_cert_check(&m->cfg, m->cfg.trust, m->cfg.trusts, hello.cert_bytes, hello.cert_len,
                           hs.rs, now + m->cfg.wall_minus_now, &c, &id);
     if (err) {
-        decline(m, from, &hs, &hello, err);
+        decline(m, from, &hs, &hello, c.domain, err);
         goto out;
     }
     if (vi_id_equal(&id, &m->id)) {

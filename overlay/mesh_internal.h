@@ -29,6 +29,12 @@
 #define MESH_EFFECTS        4096          /* waiting datagrams and deliveries */
 #define MESH_CHANNEL_JOIN   5
 #define MESH_CHANNEL_PATH   6
+#define MESH_CHANNEL_LAST   7
+/* One of the owner's? */
+static inline bool mesh_channel_ok(uint8_t channel)
+{
+    return channel && channel <= MESH_CHANNEL_LAST && channel != MESH_CHANNEL_JOIN && channel != MESH_CHANNEL_PATH;
+}
 #define MESH_RELAY_HEAD     17  /* of a relay packet's plaintext: kind, the other's id */
 #define MESH_RELAY_MAX      (MESH_OVERHEAD + MESH_RELAY_HEAD + MESH_INNER_MAX)
 #define MESH_PATH_MAX       40  /* bytes of a path message, at most */

@@ -261,7 +261,7 @@ static void deliver(struct mesh *m, struct mesh_peer *p, const uint8_t *plain, s
     p->last_use = now;
     if (p->keepalive_at == VI_NEVER)
         p->keepalive_at = now + MESH_KEEPALIVE;
-    if (plain[0] == 0 || plain[0] >= MESH_CHANNEL_JOIN) {
+    if (!mesh_channel_ok(plain[0])) {
         m->n.rx_channel++;
         return;
     }
@@ -269,8 +269,17 @@ static void deliver(struct mesh *m, struct mesh_peer *p, const uint8_t *plain, s
     mesh_say_bytes(m, &fx, plain + 1, len - 1);
 }
 
+/* Is it where a peer that we know was seen, or may be tried? */
+static bool known_address(const struct mesh *m, const struct mesh_addr *a)
+{
+    for (size_t i = 0; i < m->npeers; i++)
+        if (mesh_addr_equal(&m->peers[i]->addr, a))
+            return true;
+    return false;
+}
+
 /* "I don't know that session": 16 bytes, never more than came. What it says isn't authentic; all
- * that it can bring about is one handshake. */
+ * that it can bring about is one handshake. Strangers are told nothing, not even that. */
 static void say_unknown(struct mesh *m, vi_time now, const struct mesh_addr *from,
                         const struct mesh_header *h)
 {
@@ -283,7 +292,9 @@ static void say_unknown(struct mesh *m, vi_time now, const struct mesh_addr *fro
     }
     if (m->hints_out >= 64)
         return;
-    m->hints_out++;
+    m->hints_out++; /* looking counts, too */
+    if (!known_address(m, from))
+        return;
     m->n.hints_sent++;
     mesh_put32(out + 4, h->receiver);
     mesh_put64(out + 8, h->counter);

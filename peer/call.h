@@ -20,6 +20,8 @@ enum call_method {
     CALL_LOAD = 1,     /* "how full are you, and would this fit?" body and answer are the policy's */
     CALL_CONNECT = 8,  /* connect to us, or to that relay, for a stream of ours: daemon_dial.c */
     CALL_SPLICE = 9,   /* relay a stream */
+    CALL_DECLARE = 2,  /* told: "I represent the domain" (gossip/representative.h) */
+    CALL_REDIRECT = 3, /* told, to another domain's host: who represents ours */
     CALL_RENEW = 16,   /* our certificate → a new one */
     CALL_REVOKED = 17  /* told, not asked: a revocation's statement */
 };

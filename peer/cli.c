@@ -34,6 +34,10 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_STATE: a->state = arg; return 0;
     case OPT_KIND: a->kind = arg; return 0;
     case OPT_SUBJECT: a->subject = arg; return 0;
+    case OPT_CARD: a->card = true; return 0;
+    case OPT_GUESTS: a->guests = arg; return 0;
+    case OPT_MEMORY: a->memory = arg; return 0;
+    case OPT_CPU: a->cpu = arg; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -252,12 +256,14 @@ static int do_env(struct cli_client *c, struct args *a)
     uint64_t shares = 100;
     if (!strcmp(verb, "list") && a->n == 1)
         return cli_ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
+    if (!strcmp(verb, "allow") || !strcmp(verb, "deny"))
+        return cli_env_allow(c, a, verb[0] == 'a');
     if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
         fprintf(stderr, "violin: env %s wants a NAME\n", verb);
         return CLI_USAGE;
     }
     if (a->n != 2)
-        return cli_usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+        return cli_usage("env wants: list, create NAME, show NAME, remove NAME, allow NAME DOMAIN, deny NAME DOMAIN", verb);
     if (!strcmp(verb, "create")) {
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);
@@ -281,7 +287,7 @@ static int do_env(struct cli_client *c, struct args *a)
             printf("%s is removed\n", a->arg[1]);
         return err;
     }
-    return cli_usage("env wants: list, create NAME, show NAME, remove NAME", verb);
+    return cli_usage("env wants: list, create NAME, show NAME, remove NAME, allow NAME DOMAIN, deny NAME DOMAIN", verb);
 }
 
 static void print_numbers(const msgpack_object *m, const char *lead)
@@ -540,8 +546,9 @@ static const struct entry {
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
-    {"env", do_env, env_options, 1, 2, "list\ncreate NAME\nshow NAME\nremove NAME",
-     "Environments: private clusters of guests on a virtual Ethernet."},
+    {"env", do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN",
+     "Environments: private clusters of guests on a virtual Ethernet. `allow` lets its guests be in another domain, too "
+     "(see violin federate); deny takes that back."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
@@ -570,6 +577,12 @@ static const struct entry {
     {"authority", cli_do_authority, cli_authority_options, 1, 1, "rollover\nretire\nexport FILE\nimport FILE",
      "The domain's authority. `rollover` makes a new one: both count until the old one is retired, the members get new "
      "certificates meanwhile. `export` and `import`: violin authority export --help."},
+    {"domains", cli_do_domains, plain_options, 0, 0, "", "Who represents this domain, and the domains that it is federated with."},
+    {"federate", cli_do_federate, cli_federate_options, 0, 1, "CARD\n--card",
+     "Trusts another domain: its hosts may carry the Ethernet of environments that both have (violin env allow), and with "
+     "--guests run theirs here. CARD is what `violin federate --card` prints there. Nothing crosses until both domains "
+     "have done this. Again with other limits: changes them."},
+    {"unfederate", cli_do_unfederate, plain_options, 1, 1, "DOMAIN", "Trusts another domain no more."},
     {NULL, NULL, NULL, 0, 0, NULL, NULL}};
 
 const struct cli_command cli_commands[] = {
@@ -578,7 +591,7 @@ const struct cli_command cli_commands[] = {
     {"reachability", "[PEER]", "which way other peers are reached"},
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
-    {"env", "create|list|show|remove", "environments"},
+    {"env", "create|list|show|…", "environments"},
     {"explain", "GUEST", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},
     {"monitor", "[--kind K]", "what happens, live"},
@@ -592,6 +605,9 @@ const struct cli_command cli_commands[] = {
     {"revocations", "", "the keys that were revoked"},
     {"delegate", "HOST CAP", "let a host admit, renew, revoke"},
     {"authority", "rollover|retire", "a new authority"},
+    {"domains", "", "other domains, and who represents this one"},
+    {"federate", "CARD", "trust another domain"},
+    {"unfederate", "DOMAIN", "trust it no more"},
     {NULL, NULL, NULL}};
 
 static const struct entry *find(const char *name)

@@ -14,12 +14,14 @@
 enum {
     OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u',
     OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n', OPT_WHY = 'w', OPT_OVERLAP = 'o', OPT_FORCE = 'F',
-    OPT_DOUBTS = 'W', OPT_STATE = 'S', OPT_KIND = 'k', OPT_SUBJECT = 'b'
+    OPT_DOUBTS = 'W', OPT_STATE = 'S', OPT_KIND = 'k', OPT_SUBJECT = 'b',
+    OPT_CARD = 'c', OPT_GUESTS = 'G', OPT_MEMORY = 'M', OPT_CPU = 'C'
 };
 #define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
 
 struct args {
-    bool json, follow, force, doubts;
+    bool json, follow, force, doubts, card;
+    const char *guests, *memory, *cpu;
     const char *ttl, *uses, *shares, *after, *limit, *interval, *times, *why, *overlap, *state, *kind, *subject;
     unsigned n, least, most;
     const char *arg[CLI_ARGS_MAX];
@@ -48,6 +50,13 @@ int cli_do_monitor(struct cli_client *c, struct args *a);
 
 /* cli_reach.c */
 int cli_do_reachability(struct cli_client *c, struct args *a);
+
+/* cli_federation.c */
+extern const struct argp_option cli_federate_options[];
+int cli_do_domains(struct cli_client *c, struct args *a);
+int cli_do_federate(struct cli_client *c, struct args *a);
+int cli_do_unfederate(struct cli_client *c, struct args *a);
+int cli_env_allow(struct cli_client *c, struct args *a, bool allow); /* args: allow or deny, NAME, DOMAIN */
 
 /* cli_keys.c */
 extern const struct argp_option cli_revoke_options[], cli_delegate_options[], cli_authority_options[];

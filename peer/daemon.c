@@ -72,7 +72,7 @@ static vi_time earliest(struct daemon *d)
 {
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
-                   daemon_switch_deadline(d), daemon_now() + VI_SEC};
+                   daemon_switch_deadline(d), daemon_federation_deadline(d), daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i] < min)
@@ -88,6 +88,8 @@ static void step_all(struct daemon *d)
     if (!d->stopping) {
         daemon_keys_pump(d, now);
         daemon_reach_tick(d, now);
+        daemon_gossip_address(d, now);
+        daemon_federation_pump(d, now);
         daemon_guests_tick(d, now);
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
@@ -138,8 +140,10 @@ void daemon_stop(struct daemon *d, int status)
     d->stopping = true;
     d->exit_status = status;
     d->goodbye_until = daemon_now() + GOODBYE_MOST;
-    if (d->gossip)
+    if (d->gossip) {
+        daemon_federation_leave(d);
         daemon_gossip_leave(d);
+    }
 }
 
 static void on_signal(uv_signal_t *s, int number)
@@ -178,7 +182,9 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
     if (err)
         return err;
     daemon_find_address(d, NULL);
-    err = daemon_mesh_open(d, why, cap);
+    err = daemon_federation_open(d, why, cap);
+    if (!err)
+        err = daemon_mesh_open(d, why, cap);
     if (!err)
         err = daemon_gossip_open(d, why, cap);
     if (!err)
@@ -197,6 +203,7 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
     daemon_connect_seeds(d);
     daemon_gossip_known_peers(d);
     daemon_keys_load(d);
+    daemon_federation_load(d);
     daemon_envs_load(d);
     return 0;
 }
@@ -218,6 +225,7 @@ static void close_all(struct daemon *d)
     daemon_switch_close(d);
     journal_close(d->journal);
     agent_client_close(d->agent);
+    daemon_federation_close(d);
     if (d->mesh)
         daemon_mesh_close(d);
     gossip_free(d->gossip);

@@ -21,12 +21,20 @@ struct env *daemon_env_by_id(struct daemon *d, const struct vi_id *id)
     return NULL;
 }
 
+/* NAME, ours before others' of the same name, or NAME@DOMAIN. */
 struct env *daemon_env_by_name(struct daemon *d, const char *name)
 {
-    for (unsigned i = 0; i < ENV_MAX; i++)
-        if (d->envs[i].used && !strcmp(d->envs[i].def.name, name))
-            return &d->envs[i];
-    return NULL;
+    const char *at = strchr(name, '@');
+    size_t n = at ? (size_t)(at - name) : strlen(name);
+    struct env *found = NULL;
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        struct env *e = &d->envs[i];
+        if (!e->used || strncmp(e->def.name, name, n) || e->def.name[n] || (at && strcmp(e->def.home, at + 1)))
+            continue;
+        if (!found || !strcmp(e->def.home, d->me.cert.domain))
+            found = e;
+    }
+    return found;
 }
 
 struct env *daemon_env_by_bridge(struct daemon *d, const char *bridge)
@@ -126,6 +134,7 @@ static void take_definition(struct daemon *d, const struct env_definition *def)
     }
     if (e) {
         e->def = *def;
+        daemon_envs_participants(d); /* it may be elsewhere now, or not any more */
         return;
     }
     if (daemon_env_by_bridge(d, env_bridge_name(&def->id, bridge))) {
@@ -267,6 +276,7 @@ void daemon_envs_resign(struct daemon *d, bool all)
 int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap)
 {
     static struct env_definition def;
+    const struct env *e;
     if (!env_name_valid(name)) {
         snprintf(why, cap, "name `%.40s`: 1 to %d letters, digits, '.', '_', '-', and no sign first", name,
                  ENV_NAME_MAX - 1);
@@ -276,7 +286,8 @@ int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char 
         snprintf(why, cap, "shares: 1 to %d", ENV_SHARES_MAX);
         return VI_EINVAL;
     }
-    if (daemon_env_by_name(d, name)) {
+    e = daemon_env_by_name(d, name);
+    if (e && !strcmp(e->def.home, d->me.cert.domain)) {
         snprintf(why, cap, "there is an environment `%s` already", name);
         return VI_EEXIST;
     }
@@ -286,6 +297,39 @@ int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char 
     vi_rng_id(&d->rng, &def.nonce);
     def.shares = shares;
     env_definition_identify(&def);
+    return publish(d, &def, why, cap);
+}
+
+int daemon_env_allow(struct daemon *d, const char *name, const char *domain, bool allow, char *why, size_t cap)
+{
+    struct env *e = daemon_env_by_name(d, name);
+    static struct env_definition def;
+    unsigned at;
+    if (!e) {
+        snprintf(why, cap, "there is no environment `%.40s`", name);
+        return VI_ENOTFOUND;
+    }
+    if (!cert_name_ok(domain) || !strcmp(domain, e->def.home)) {
+        snprintf(why, cap, "`%.64s` is no other domain's name", domain);
+        return VI_EINVAL;
+    }
+    if (strcmp(e->def.home, d->me.cert.domain)) {
+        snprintf(why, cap, "%s is at home in %s; only that domain says where it may be", e->def.name, e->def.home);
+        return VI_EAUTH;
+    }
+    def = e->def;
+    for (at = 0; at < def.n_allowed && strcmp(def.allowed[at], domain); at++)
+        ;
+    if (allow == (at < def.n_allowed))
+        return 0; /* as it is */
+    if (allow && def.n_allowed == ENV_ALLOWED) {
+        snprintf(why, cap, "%s is allowed in %d domains already", e->def.name, ENV_ALLOWED);
+        return VI_EFULL;
+    }
+    if (allow)
+        snprintf(def.allowed[def.n_allowed++], sizeof def.allowed[0], "%s", domain);
+    else
+        memmove(def.allowed[at], def.allowed[at + 1], (size_t)(--def.n_allowed - at) * sizeof def.allowed[0]);
     return publish(d, &def, why, cap);
 }
 
@@ -337,9 +381,14 @@ void daemon_envs_participants(struct daemon *d)
                 e->participants[e->n_participants++] = r.key;
         }
     }
-    for (unsigned i = 0; i < ENV_MAX; i++)
-        if (d->envs[i].used)
-            daemon_switch_participants(d, &d->envs[i]);
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        struct env *e = &d->envs[i];
+        if (!e->used)
+            continue;
+        e->n_participants += daemon_federation_participants(d, e, e->participants + e->n_participants,
+                                                            ENV_PARTICIPANTS - e->n_participants);
+        daemon_switch_participants(d, e);
+    }
 }
 
 /* Publishes our own list when it changed. */

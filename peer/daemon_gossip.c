@@ -15,7 +15,7 @@
 
 /* ---- addresses: family, port, IP ---- */
 
-static void addr_encode(struct gossip_addr *out, const struct mesh_addr *a)
+void daemon_gossip_encode_addr(struct gossip_addr *out, const struct mesh_addr *a)
 {
     uint8_t n = a->family == 6 ? 16 : 4;
     memset(out, 0, sizeof *out);
@@ -94,6 +94,25 @@ void daemon_find_address(struct daemon *d, const struct mesh_addr *towards)
     mesh_addr_format(&d->own_addr, d->address);
 }
 
+#define ADDRESS_EVERY (10 * VI_SEC)
+
+void daemon_gossip_address(struct daemon *d, vi_time now)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_SELF};
+    struct mesh_addr before = d->own_addr;
+    struct gossip_addr a;
+    if (d->cfg.advertise[0] || now < d->next_address)
+        return;
+    d->next_address = now + ADDRESS_EVERY;
+    daemon_find_address(d, d->towards.family ? &d->towards : NULL);
+    if (!before.family || mesh_addr_equal(&before, &d->own_addr))
+        return;
+    daemon_event_done(d, daemon_event(d, "address", d->me.cert.host, "this host is at %s now", d->address));
+    daemon_gossip_encode_addr(&a, &d->own_addr);
+    ev.self.addr = &a;
+    (void)gossip_step(d->gossip, now, &ev);
+}
+
 /* ---- the core's pure calls ---- */
 
 static void do_sign(void *arg, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG])
@@ -123,20 +142,29 @@ static bool do_admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP
     return good_cert(arg, bytes, len, &c) && !memcmp(c.ed, key, 32);
 }
 
+bool daemon_gossip_definition(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+                              uint64_t version, const uint8_t *bytes, size_t len)
+{
+    struct env_definition e;
+    struct vi_id id;
+    struct cert c;
+    if (env_definition_decode(&e, bytes, len) ||
+        !(!strcmp(e.home, d->me.cert.domain) ? good_cert(d, e.cert, e.cert_len, &c)
+                                             : daemon_federation_definition(d, &e, &c)))
+        return false;
+    cert_peer_id(&id, c.ed);
+    return vi_id_equal(&e.id, key) && vi_id_equal(&id, origin) && e.version == version && (c.caps & CERT_ENV) &&
+           !strcmp(e.home, c.domain) && env_record_verify(bytes, len, c.ed) == 0;
+}
+
 static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
                       uint64_t version, const uint8_t *bytes, size_t len)
 {
     struct vi_id id;
-    if (kind == ENV_RECORD_DEFINITION) {
-        struct env_definition e;
-        struct cert c;
-        if (env_definition_decode(&e, bytes, len) || !good_cert(arg, e.cert, e.cert_len, &c))
-            return false;
-        cert_peer_id(&id, c.ed);
-        return vi_id_equal(&e.id, key) && vi_id_equal(&id, origin) && e.version == version &&
-               (c.caps & CERT_ENV) && !strcmp(e.home, c.domain) &&
-               env_record_verify(bytes, len, c.ed) == 0;
-    }
+    if (kind == ENV_RECORD_DEFINITION)
+        return daemon_gossip_definition(arg, key, origin, version, bytes, len);
+    if (daemon_federation_accepts(arg, kind, key, origin, version, bytes, len))
+        return true;
     if (kind == ENV_RECORD_TAKES_PART) {
         struct env_takes_part t;
         if (env_takes_part_decode(&t, bytes, len))
@@ -157,13 +185,15 @@ int daemon_gossip_open(struct daemon *d, char *why, size_t cap)
     gossip_config_domain(&c);
     c.id = d->me.id;
     memcpy(c.key, d->me.ed_pk, 32);
-    addr_encode(&c.addr, &d->own_addr);
+    daemon_gossip_encode_addr(&c.addr, &d->own_addr);
     snprintf(c.name, sizeof c.name, "%.*s", GOSSIP_NAME_MAX, d->me.cert.host);
     if (cert_encode(&d->me.cert, c.cert, sizeof c.cert, &len)) {
         snprintf(why, cap, "the certificate can't be encoded");
         return VI_EINVAL;
     }
     c.cert_len = (uint16_t)len;
+    daemon_federation_meta(d, c.meta);
+    c.meta_len = REP_META;
     c.initial_incarnation = (uint64_t)store_number(d->store, "incarnation", 0);
     c.probe_interval = d->cfg.probe_interval * VI_MSEC;
     c.arg = d;
@@ -207,7 +237,7 @@ void daemon_gossip_seed(struct daemon *d, const struct vi_id *id, const struct m
 {
     struct gossip_event ev = {.kind = GOSSIP_EV_SEED};
     ev.seed.id = *id;
-    addr_encode(&ev.seed.addr, a);
+    daemon_gossip_encode_addr(&ev.seed.addr, a);
     (void)gossip_step(d->gossip, daemon_now(), &ev);
 }
 
@@ -254,7 +284,7 @@ bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct g
     struct mesh_addr a;
     struct cert c;
     if (!gossip_member_find(d->gossip, peer, &m) || cert_decode(&c, m.cert, m.cert_len))
-        return false;
+        return daemon_federation_introduce(d, peer);
     daemon_gossip_addr(&a, addr && addr->len ? addr : &m.addr);
     return mesh_io_connect(d->mesh, peer, c.x, a.family ? &a : NULL) == 0;
 }
@@ -298,6 +328,7 @@ static void member_changed(struct daemon *d, const struct gossip_effect *fx)
         return;
     if (fx->change == GOSSIP_UP || fx->change == GOSSIP_CHANGED)
         remember_peer(d, &fx->id);
+    daemon_federation_member(d);
     daemon_envs_member(d, &fx->id, fx->state);
 }
 
@@ -329,6 +360,7 @@ void daemon_gossip_pump(struct daemon *d, vi_time now)
         case GOSSIP_FX_RECORD:
             daemon_envs_record(d, copy.record_kind, &copy.id);
             daemon_keys_record(d, copy.record_kind, &copy.id);
+            daemon_federation_record(d, copy.record_kind, &copy.id);
             break;
         case GOSSIP_FX_GONE:
             d->said_goodbye = true;

@@ -37,6 +37,7 @@ enum warning {
     WARN_MAC,
     WARN_GUEST,
     WARN_ASIDE, /* our own probes fail */
+    WARN_FEDERATION,
     WARNINGS
 };
 
@@ -95,7 +96,8 @@ struct daemon {
     struct trust trust; /* authorities: our domain's, and others' */
     struct mesh_config mesh_cfg; /* bulk streams use it too */
     struct mesh_io *mesh;
-    struct mesh_addr own_addr;
+    struct mesh_addr own_addr, towards; /* ours, as far as known; a seed's: the way that tells it */
+    vi_time next_address;
     struct vi_id relays[MESH_RELAYS]; /* preferred */
     unsigned n_relays;
     vi_time next_reach;
@@ -121,6 +123,7 @@ struct daemon {
     struct gossip *gossip;
     struct doubts *doubts; /* who was suspected, by whom, how it ended */
     vi_time next_standing, aside_since;
+    struct federation *fed; /* other domains: daemon_federation.h */
     bool said_goodbye;
     vi_time goodbye_until, wake_at;
 
@@ -192,6 +195,8 @@ void daemon_gossip_leave(struct daemon *d);
 void daemon_gossip_addr(struct mesh_addr *out, const struct gossip_addr *a);
 /* Finds out where others reach us. towards: a seed, or NULL. */
 void daemon_find_address(struct daemon *d, const struct mesh_addr *towards);
+/* The host's address may change while we run: the same member, elsewhere. */
+void daemon_gossip_address(struct daemon *d, vi_time now);
 bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct gossip_addr *addr);
 /* A control message to a member, whose key the mesh is told first if need be. */
 int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, const void *data,
@@ -199,7 +204,46 @@ int daemon_send(struct daemon *d, const struct vi_id *to, unsigned channel, cons
 /* A member's name, or the beginning of its id. Static storage, until the next call. */
 const char *daemon_member_name(struct daemon *d, const struct vi_id *peer);
 
+/* daemon_federation.c, daemon_represent.c: other domains, and who represents ours. */
+struct fed_summary;
+int daemon_federation_open(struct daemon *d, char *why, size_t cap);
+void daemon_federation_load(struct daemon *d);
+void daemon_federation_pump(struct daemon *d, vi_time now);
+vi_time daemon_federation_deadline(const struct daemon *d);
+void daemon_federation_leave(struct daemon *d); /* says good-bye to the other domains' representatives */
+void daemon_federation_close(struct daemon *d);
+void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_id *key);
+void daemon_federation_member(struct daemon *d); /* a member changed */
+bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct cert *c);
+/* May it say something on that channel, ask that of us? True for members of our own domain. */
+bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsigned channel);
+bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsigned method);
+void daemon_federation_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len);
+void daemon_federation_redirected(struct daemon *d, const uint8_t *body, size_t len);
+bool daemon_federation_declared(struct daemon *d, const struct vi_id *from);
+void daemon_federation_meta(const struct daemon *d, uint8_t out[REP_META]); /* of our own word */
+bool daemon_represents(const struct gossip_member *m);
+bool daemon_federation_definition(struct daemon *d, const struct env_definition *e, struct cert *c);
+bool daemon_federation_key_of(const struct daemon *d, const struct vi_id *peer, uint8_t pk[32]);
+bool daemon_federation_introduce(struct daemon *d, const struct vi_id *peer);
+const char *daemon_federation_name(const struct daemon *d, const struct vi_id *peer); /* NULL: not one of them */
+unsigned daemon_federation_participants(struct daemon *d, const struct env *e, struct vi_id *out, unsigned most);
+bool daemon_federation_accepts(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
+                               uint64_t version, const uint8_t *bytes, size_t len);
+void daemon_do_domains(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_federate(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_unfederate(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_federation_card(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_allow(void *arg, struct rpc_call *call, struct vi_reader *params);
+/* daemon_policy.c: load and capacity of the whole domain, from its members' summaries. */
+void daemon_policy_domain_load(struct daemon *d, struct fed_summary *s);
+/* daemon_gossip.c */
+void daemon_gossip_encode_addr(struct gossip_addr *out, const struct mesh_addr *a);
+bool daemon_gossip_definition(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+                              uint64_t version, const uint8_t *bytes, size_t len);
+
 /* daemon_envs.c */
+int daemon_env_allow(struct daemon *d, const char *name, const char *domain, bool allow, char *why, size_t cap);
 struct env *daemon_env_by_id(struct daemon *d, const struct vi_id *id);
 struct env *daemon_env_by_name(struct daemon *d, const char *name);
 struct env *daemon_env_by_bridge(struct daemon *d, const char *bridge);

@@ -25,13 +25,16 @@ int daemon_members_open(struct daemon *d, char *why, size_t cap)
 
 const char *daemon_member_name(struct daemon *d, const struct vi_id *peer)
 {
-    static char name[VI_ID_TEXT + GOSSIP_NAME_MAX];
+    static char name[2 * CERT_NAME_MAX + 2];
     const struct doubted *gone;
+    const char *foreign;
     struct gossip_member m;
     if (gossip_member_find(d->gossip, peer, &m) && m.name[0])
         snprintf(name, sizeof name, "%s", m.name);
     else if (d->doubts && (gone = doubts_find(d->doubts, peer)) && gone->name[0])
         snprintf(name, sizeof name, "%s", gone->name);
+    else if (d->fed && (foreign = daemon_federation_name(d, peer)))
+        snprintf(name, sizeof name, "%s", foreign);
     else {
         vi_id_format(peer, name);
         name[ID_DIGITS] = 0;
@@ -105,7 +108,7 @@ static const char *change_sentence(const struct gossip_effect *fx)
 
 void daemon_members_changed(struct daemon *d, const struct gossip_effect *fx)
 {
-    char name[VI_ID_TEXT + GOSSIP_NAME_MAX], id[VI_ID_TEXT];
+    char name[2 * CERT_NAME_MAX + 2], id[VI_ID_TEXT];
     const char *says = change_sentence(fx);
     struct gossip_gauges g;
     const struct doubt *b;
@@ -249,12 +252,14 @@ static void write_member(struct daemon *d, struct vi_writer *w, const struct gos
     bool why = m->why.reason != GOSSIP_WHY_NONE, accused = why && !vi_id_is_zero(&m->why.accuser);
     unsigned summary = daemon_policy_summary_fields(d, &m->id), keys = daemon_keys_member_fields(d, m);
     daemon_gossip_addr(&a, &m->addr);
-    vi_write_map(w, 5U + (a.family != 0) + why + accused + summary + keys);
+    vi_write_map(w, 5U + daemon_represents(m) + (a.family != 0) + why + accused + summary + keys);
     put_text(w, "id", vi_id_format(&m->id, id));
     put_text(w, "name", m->name);
     put_text(w, "state", gossip_state_text(m->state));
     put_uint(w, "incarnation", m->incarnation);
     put_bool(w, "self", m->self);
+    if (daemon_represents(m))
+        put_bool(w, "represents", true);
     if (a.family)
         put_text(w, "address", mesh_addr_format(&a, text));
     if (why)

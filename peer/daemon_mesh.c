@@ -1,5 +1,5 @@
 /* The daemon and the mesh: the sockets, what arrives on which channel, who is admitted. */
-#include "peer/daemon_internal.h"
+#include "peer/daemon_federation.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -16,6 +16,8 @@ static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, co
 {
     struct daemon *d = arg;
     vi_time now = daemon_now();
+    if (!daemon_federation_admits(d, from, channel))
+        return;
     switch (channel) {
     case MESH_CHANNEL_GOSSIP:
         daemon_gossip_message(d, from, data, len);
@@ -28,6 +30,9 @@ static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, co
         break;
     case MESH_CHANNEL_CALL:
         calls_message(d->calls, now, from, data, len);
+        break;
+    case MESH_CHANNEL_FEDERATION:
+        daemon_federation_message(d, from, data, len);
         break;
     default: /* a later version's */
         break;
@@ -49,7 +54,7 @@ static void on_down(void *arg, const struct vi_id *peer, enum mesh_down why, int
     struct daemon *d = arg;
     char id[VI_ID_TEXT];
     vi_id_format(peer, id);
-    if (why == MESH_DOWN_REFUSED && !daemon_keys_blocked(d, peer) && !daemon_keys_blocked(d, &d->me.id))
+    if (why == MESH_DOWN_REFUSED && !fed_any(d) && !daemon_keys_blocked(d, peer) && !daemon_keys_blocked(d, &d->me.id))
         daemon_warn(d, WARN_REFUSED, "no session with peer %.8s: %s", id,
                     err == VI_EEXPIRED ? "a certificate has expired (or a clock is wrong)"
                     : err == VI_EAUTH  ? "it and this host have certificates of different domain authorities"
@@ -100,8 +105,10 @@ static void connect_seed(struct daemon *d, const struct seed *s)
         vi_log(VI_LOG_WARN, "mesh", "seed: %s", why);
         return;
     }
-    if (!d->own_addr.family)
+    if (!d->own_addr.family) {
+        d->towards = a;
         daemon_find_address(d, &a);
+    }
     mesh_io_connect(d->mesh, &id, s->x, &a);
     daemon_reach_seed(d, &id);
     daemon_gossip_seed(d, &id, &a);
@@ -125,14 +132,20 @@ void daemon_connect_seeds(struct daemon *d)
 
 static void calls_send(void *arg, const struct vi_id *peer, const uint8_t *data, size_t len)
 {
-    struct daemon *d = arg;
-    (void)mesh_io_send(d->mesh, peer, MESH_CHANNEL_CALL, data, len);
+    (void)daemon_send(arg, peer, MESH_CHANNEL_CALL, data, len);
 }
 
 static int calls_answer(void *arg, const struct vi_id *from, unsigned method, const uint8_t *body,
                         size_t len, uint8_t *out)
 {
+    if (!daemon_federation_may_ask(arg, from, method))
+        return VI_EREFUSED;
     switch (method) {
+    case CALL_DECLARE:
+        return daemon_federation_declared(arg, from) ? 0 : VI_ENOTFOUND;
+    case CALL_REDIRECT:
+        daemon_federation_redirected(arg, body, len);
+        return 0;
     case CALL_LOAD:
         return daemon_policy_probed(arg, from, body, len, out);
     case CALL_CONNECT:
@@ -173,7 +186,7 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     cfg.wall_minus_now = vi_clock_wall() - vi_clock_boottime();
     cfg.arg = d;
     cfg.lookup_psk = lookup_psk;
-    cfg.refuse = daemon_keys_refuses;
+    cfg.refuse = daemon_federation_refuses;
     cfg.vouch = daemon_keys_vouches;
     cfg.relay = daemon_reach_may_relay;
     cfg.relay_off = d->cfg.relay_bandwidth == 0;

@@ -1,5 +1,6 @@
 /* The daemon and the policy: snapshots in, balloons, weights and moves out; what people ask of it. */
 #include "peer/daemon_internal.h"
+#include "peer/federation.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -98,6 +99,27 @@ static unsigned peers_of(struct daemon *d, vi_time now, struct policy_peer *peer
         peers[n++].age = s.age;
     }
     return n;
+}
+
+void daemon_policy_domain_load(struct daemon *d, struct fed_summary *out)
+{
+    struct gossip_summary s;
+    struct policy_load l;
+    double capacity = 0, demand = 0;
+    uint64_t total = 0, available = 0;
+    size_t pos = 0;
+    while (gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
+        if (policy_summary_decode(&l, s.bytes, s.len))
+            continue;
+        capacity += l.capacity_pct;
+        demand += l.demand_pct;
+        total += l.total_kb;
+        available += l.free_kb;
+    }
+    out->cpu_pct = (uint32_t)capacity;
+    out->cpu_used_pct = (uint32_t)demand;
+    out->memory_mib = total / 1024;
+    out->memory_free_mib = available / 1024;
 }
 
 static void evaluate(struct daemon *d, vi_time now)

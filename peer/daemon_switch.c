@@ -66,7 +66,7 @@ static bool key_of(void *arg, const struct vi_id *peer, uint8_t pk[32])
         return true;
     }
     if (!d->gossip || !gossip_member_find(d->gossip, peer, &m) || !m.key)
-        return false;
+        return d->fed && daemon_federation_key_of(d, peer, pk);
     memcpy(pk, m.key, 32);
     return true;
 }

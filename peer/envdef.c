@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "overlay/overlay.h"
 #include "peer/base/err.h"
 #include "peer/base/wire.h"
 
@@ -73,7 +74,7 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
 {
     struct vi_writer w;
     vi_writer_init(&w, out, cap);
-    vi_write_array(&w, 8);
+    vi_write_array(&w, 9);
     vi_write_uint(&w, 1);
     vi_write_str(&w, d->name);
     vi_write_str(&w, d->home);
@@ -82,7 +83,29 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
     vi_write_bool(&w, d->removed);
     vi_write_uint(&w, d->version);
     vi_write_bin(&w, d->cert, d->cert_len);
+    vi_write_array(&w, d->n_allowed);
+    for (unsigned i = 0; i < d->n_allowed; i++)
+        vi_write_str(&w, d->allowed[i]);
     return sign_body(&w, sk);
+}
+
+bool env_allows(const struct env_definition *d, const char *domain)
+{
+    bool yes = !strcmp(d->home, domain);
+    for (unsigned i = 0; i < d->n_allowed; i++)
+        yes |= !strcmp(d->allowed[i], domain);
+    return yes;
+}
+
+static void read_allowed(struct vi_reader *r, struct env_definition *d)
+{
+    uint32_t n = vi_read_array(r, ENV_ALLOWED);
+    for (uint32_t i = 0; i < n && !r->err; i++) {
+        vi_read_cstr(r, d->allowed[i], sizeof d->allowed[i]);
+        if (!r->err && !cert_name_ok(d->allowed[i]))
+            r->err = VI_EPROTO;
+    }
+    d->n_allowed = r->err ? 0 : n;
 }
 
 int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t len)
@@ -90,12 +113,14 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     struct vi_reader r;
     const uint8_t *cert;
     size_t n;
+    uint32_t fields;
     int err;
     memset(d, 0, sizeof *d);
     if (len <= SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len - SIG);
-    if (vi_read_array(&r, 8) != 8)
+    fields = vi_read_array(&r, 9); /* 8: before there were other domains */
+    if (fields < 8)
         return VI_EPROTO;
     if (vi_read_uint(&r, 1) != 1)
         return r.err ? VI_EPROTO : VI_EVERSION;
@@ -106,6 +131,8 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     d->removed = vi_read_bool(&r);
     d->version = vi_read_uint(&r, UINT64_MAX);
     cert = vi_read_bin(&r, sizeof d->cert, &n);
+    if (fields == 9)
+        read_allowed(&r, d);
     err = vi_read_end(&r);
     if (err)
         return err;

@@ -20,6 +20,7 @@
 #define ENV_CERT_MAX   576
 #define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
 #define ENV_BRIDGE_MAX 16
+#define ENV_ALLOWED    8   /* domains beside the home where an environment may be */
 
 struct env_definition {
     struct vi_id id; /* BLAKE2b-128 of home domain, name and nonce */
@@ -28,6 +29,8 @@ struct env_definition {
     struct vi_id nonce;
     uint32_t shares; /* 1..ENV_SHARES_MAX, default 100 */
     bool removed;
+    unsigned n_allowed;  /* domains where its guests may be, beside the home; 0: only there */
+    char allowed[ENV_ALLOWED][ENV_DOMAIN_MAX];
     uint64_t version;    /* counts changes */
     unsigned cert_len;   /* the signer's certificate, encoded: shows that it may */
     uint8_t cert[ENV_CERT_MAX];
@@ -40,6 +43,8 @@ struct env_takes_part {
     uint8_t envs[ENV_MAX][ENV_TAG_SIZE]; /* the first bytes of each environment's id */
 };
 
+/* May the environment be in this domain? */
+bool env_allows(const struct env_definition *d, const char *domain);
 bool env_name_valid(const char *name);
 /* Fills in the id from home, name and nonce. */
 void env_definition_identify(struct env_definition *d);

@@ -42,6 +42,9 @@ enum store_kind {
     STORE_OWNER = 3,   /* who owns a guest */
     STORE_INVITE = 4,
     STORE_TAKES_PART = 5, /* a host's signed list of the environments it takes part in */
+    STORE_FEDERATION = 20,      /* a domain that we are, or were, federated with */
+    STORE_FEDERATION_VIEW = 21, /* where to reach it */
+    STORE_FEDERATION_KEYS = 22, /* what it said about its keys */
     STORE_STATEMENT = 10 /* about keys: its kind in a byte, then peer/statements.h */
 };
 int store_put(struct store *s, enum store_kind kind, const struct vi_id *key, const void *value,

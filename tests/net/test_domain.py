@@ -43,6 +43,28 @@ def leaves():
 
 
 @test
+def address_changes():
+    """a host that gets another address while its peer runs is the same member, elsewhere"""
+    def address(h):
+        return [m["address"] for m in h.json("members") if m["name"] == "host3"]
+    before = [m["id"] for m in h1.json("members") if m["name"] == "host3"]
+    run("ip", "-n", h3.ns, "addr", "add", "10.77.0.33/24", "dev", "eth0")
+    run("ip", "-n", h3.ns, "addr", "del", f"{h3.ip}/24", "dev", "eth0")
+    if not run("ip", "-n", h3.ns, "addr", "show", "dev", "eth0").stdout.count("10.77.0.33"):
+        run("ip", "-n", h3.ns, "addr", "add", "10.77.0.33/24", "dev", "eth0")
+    for h in (h1, h2, h4):
+        wait_for(f"{h.name} knows the new address", lambda h=h: address(h) == ["10.77.0.33:7411"], 60)
+    assert [m["id"] for m in h1.json("members") if m["name"] == "host3"] == before
+    run("ip", "-n", h3.ns, "addr", "add", f"{h3.ip}/24", "dev", "eth0")
+    run("ip", "-n", h3.ns, "addr", "del", "10.77.0.33/24", "dev", "eth0")
+    if not run("ip", "-n", h3.ns, "addr", "show", "dev", "eth0").stdout.count(h3.ip + "/"):
+        run("ip", "-n", h3.ns, "addr", "add", f"{h3.ip}/24", "dev", "eth0")
+    for h in (h1, h2, h4):
+        wait_for(f"{h.name} knows the old address again", lambda h=h: address(h) == [f"{h3.ip}:7411"], 60)
+    lab.wait_members(4)
+
+
+@test
 def peer_is_started_again():
     """a killed peer process is started again, and is a member again"""
     old = h2.pid_of("peer-child")

@@ -462,6 +462,13 @@ struct world *federation_world(struct federation *f)
     return f->w;
 }
 
+bool federation_acts(struct federation *f, unsigned n)
+{
+    const struct host *h = world_node(f->w, n);
+
+    return h && h->rep.acting;
+}
+
 unsigned federation_acting(struct federation *f, unsigned domain, unsigned *who)
 {
     unsigned n = 0;

@@ -21,6 +21,7 @@ struct federation *federation_new(const struct federation_config *cfg);
 void federation_free(struct federation *f);
 struct world *federation_world(struct federation *f);
 
+bool federation_acts(struct federation *f, unsigned n); /* does that member represent its domain? */
 /* How many running members of the domain represent it; *who: the last of them. */
 unsigned federation_acting(struct federation *f, unsigned domain, unsigned *who);
 /* In every domain that has somebody up: the same table everywhere, one representative; and the

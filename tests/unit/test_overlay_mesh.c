@@ -381,6 +381,15 @@ static void test_simultaneous(void **state)
     assert_int_equal(mesh_counters(B->m)->handshakes_done, 1);
 }
 
+/* Where A is, as a peer knows it from its store, without a session yet. */
+static void told_of(struct node *who, struct node *a)
+{
+    w.cut = true;
+    connect_to(who, a);
+    run(0);
+    w.cut = false;
+}
+
 static void test_restart_heals(void **state)
 {
     vi_time began;
@@ -391,7 +400,12 @@ static void test_restart_heals(void **state)
     send_to(A, B, "x");
     run(30 * VI_SEC);
     mesh_free(B->m);
-    start(B); /* knows nobody */
+    start(B); /* knows nobody: silent, until it is told where members are */
+    send_to(A, B, "y");
+    run(VI_SEC);
+    assert_int_equal(mesh_counters(B->m)->hints_sent, 0);
+    assert_true(mesh_counters(B->m)->rx_unknown_index > 0);
+    told_of(B, A);
     before = B->delivered;
     began = w.now;
     while (B->delivered == before && w.now - began < 20 * VI_SEC) {

@@ -1,0 +1,725 @@
+/* The daemon and other domains: whom we are federated with, which of their hosts take part with us, who may
+ * have a session and for what. See daemon_federation.h. */
+#include "peer/daemon_federation.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/daemon_keys.h"
+#include "peer/netaddr.h"
+
+/* ---- tables ---- */
+
+struct fed_domain *fed_find(struct daemon *d, const char *domain)
+{
+    for (unsigned i = 0; d->fed && i < FED_DOMAINS; i++) {
+        struct fed_domain *f = &d->fed->domain[i];
+        if (f->used && !f->trust.withdrawn && !strcmp(f->trust.with.domain, domain))
+            return f;
+    }
+    return NULL;
+}
+
+static struct fed_domain *slot_of(struct daemon *d, const char *domain)
+{
+    struct fed_domain *free_one = NULL;
+    for (unsigned i = 0; i < FED_DOMAINS; i++) {
+        struct fed_domain *f = &d->fed->domain[i];
+        if (f->used && !strcmp(f->trust.with.domain, domain))
+            return f;
+        if (!f->used || (f->trust.withdrawn && !free_one))
+            free_one = f;
+    }
+    return free_one;
+}
+
+bool fed_any(const struct daemon *d)
+{
+    for (unsigned i = 0; i < FED_DOMAINS; i++)
+        if (d->fed->domain[i].used && !d->fed->domain[i].trust.withdrawn)
+            return true;
+    return false;
+}
+
+bool fed_gone(const struct daemon *d, const struct vi_id *peer)
+{
+    for (unsigned i = 0; i < d->fed->n_gone; i++)
+        if (vi_id_equal(&d->fed->gone[i], peer))
+            return true;
+    return false;
+}
+
+static struct fed_host *host_of(const struct daemon *d, const struct vi_id *peer)
+{
+    for (unsigned i = 0; d->fed && i < d->fed->n_hosts; i++)
+        if (vi_id_equal(&d->fed->hosts[i].id, peer))
+            return &d->fed->hosts[i];
+    return NULL;
+}
+
+/* The one not heard of for longest gives way. */
+static struct fed_host *add_host(struct daemon *d, const struct vi_id *peer)
+{
+    struct federation *f = d->fed;
+    struct fed_host *h = host_of(d, peer);
+    if (h)
+        return h;
+    if (f->n_hosts == FED_HOSTS) {
+        h = &f->hosts[0];
+        for (unsigned i = 1; i < f->n_hosts; i++)
+            if (f->hosts[i].at < h->at)
+                h = &f->hosts[i];
+    } else {
+        if (f->n_hosts == f->hosts_cap) {
+            unsigned cap = f->hosts_cap + 16;
+            struct fed_host *p = realloc(f->hosts, cap * sizeof *p);
+            if (!p)
+                return NULL;
+            f->hosts = p;
+            f->hosts_cap = cap;
+        }
+        h = &f->hosts[f->n_hosts++];
+    }
+    memset(h, 0, sizeof *h);
+    h->id = *peer;
+    return h;
+}
+
+static void drop_host(struct daemon *d, struct fed_host *h)
+{
+    struct gossip_event forget = {.kind = GOSSIP_EV_FORGET, .peer = h->id};
+    if (d->mesh)
+        mesh_io_forget(d->mesh, &h->id);
+    (void)gossip_step(d->gossip, daemon_now(), &forget);
+    *h = d->fed->hosts[--d->fed->n_hosts];
+}
+
+/* ---- judgements ---- */
+
+static bool own(const struct daemon *d, const struct cert *c)
+{
+    return !strcmp(c->domain, d->me.cert.domain);
+}
+
+/* Good under an authority that counts, whoever's it is; expiry is judged at handshakes only. */
+static bool good_cert(struct daemon *d, const uint8_t *bytes, size_t len, struct cert *c)
+{
+    struct vi_id id;
+    if (cert_decode(c, bytes, len))
+        return false;
+    cert_peer_id(&id, c->ed);
+    if (own(d, c))
+        return daemon_keys_admits(d, c);
+    return fed_find(d, c->domain) && !fed_gone(d, &id) && !trust_check(&d->trust, c, c->not_before);
+}
+
+static bool judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+                        const uint8_t *bytes, size_t len)
+{
+    struct fed_trust t;
+    struct vi_id want, id;
+    struct cert c;
+    if (fed_trust_decode(&t, bytes, len) || !good_cert(d, t.cert, t.cert_len, &c) || !own(d, &c) ||
+        !strcmp(t.with.domain, d->me.cert.domain))
+        return false;
+    fed_domain_key(&want, t.with.domain);
+    cert_peer_id(&id, c.ed);
+    return vi_id_equal(key, &want) && vi_id_equal(origin, &id) && t.version == version &&
+           ((c.caps & CERT_FEDERATE) || (keyring_caps(&d->keys->ring, c.ed, vi_clock_wall()) & CERT_FEDERATE)) &&
+           fed_verify(FED_RECORD_TRUST, bytes, len, c.ed) == 0;
+}
+
+static bool judge_presence(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+                           uint64_t version, const uint8_t *bytes, size_t len)
+{
+    struct fed_presence p;
+    struct vi_id id;
+    struct cert c;
+    if (fed_presence_decode(&p, bytes, len) || !good_cert(d, p.cert, p.cert_len, &c))
+        return false;
+    cert_peer_id(&id, c.ed);
+    return vi_id_equal(key, &id) && vi_id_equal(origin, &id) && p.version == version &&
+           fed_verify(FED_RECORD_PRESENCE, bytes, len, c.ed) == 0;
+}
+
+/* Said by one of our own members; nothing but where to look and how full it is. */
+static bool judge_view(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+                       const uint8_t *bytes, size_t len)
+{
+    struct gossip_member m;
+    struct fed_view v;
+    struct vi_id want;
+    if (fed_view_decode(&v, bytes, len) || !fed_find(d, v.summary.domain) ||
+        !gossip_member_find(d->gossip, origin, &m) || !m.key)
+        return false;
+    fed_domain_key(&want, v.summary.domain);
+    return vi_id_equal(key, &want) && v.version == version && fed_verify(FED_RECORD_VIEW, bytes, len, m.key) == 0;
+}
+
+/* Said by a representative of that domain, to representatives. */
+static bool judge_summary(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+                          uint64_t version, const uint8_t *bytes, size_t len)
+{
+    struct gossip_member m;
+    struct fed_summary s;
+    struct vi_id want;
+    struct cert c;
+    if (fed_summary_decode(&s, bytes, len) || !d->fed->gossip || !gossip_member_find(d->fed->gossip, origin, &m) ||
+        !m.key || !good_cert(d, m.cert, m.cert_len, &c) || strcmp(c.domain, s.domain))
+        return false;
+    fed_domain_key(&want, s.domain);
+    return vi_id_equal(key, &want) && s.version == version &&
+           fed_verify(FED_RECORD_SUMMARY, bytes, len, m.key) == 0;
+}
+
+/* A statement about keys of another domain: kind, then the statement. */
+static bool statement_good(struct daemon *d, const uint8_t *bytes, size_t len)
+{
+    struct revocation r;
+    struct rollover o;
+    if (len < 2)
+        return false;
+    if (bytes[0] == KEY_RECORD_REVOCATION && !revocation_decode(&r, bytes + 1, len - 1)) {
+        for (unsigned i = 0; i < TRUST_MAX; i++) {
+            struct vi_id id;
+            cert_authority_id(&id, d->trust.slot[i].authority);
+            if (!strcmp(d->trust.slot[i].domain, r.domain) && vi_id_equal(&id, &r.authority))
+                return revocation_verify(&r, d->trust.slot[i].authority) == 0;
+        }
+    }
+    if (bytes[0] == KEY_RECORD_ROLLOVER && !rollover_decode(&o, bytes + 1, len - 1))
+        return (trust_has(&d->trust, o.domain, o.before) || trust_has(&d->trust, o.domain, o.after)) &&
+               rollover_verify(&o) == 0;
+    return false;
+}
+
+static bool judge_statement(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+                            const uint8_t *bytes, size_t len)
+{
+    struct vi_id want;
+    vi_id_hash(&want, "violin statement of a domain", bytes, len, NULL, 0);
+    return vi_id_equal(key, &want) && vi_id_equal(origin, &want) && statement_good(d, bytes, len);
+}
+
+bool daemon_federation_accepts(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
+                               uint64_t version, const uint8_t *bytes, size_t len)
+{
+    return kind != FED_RECORD_SUMMARY && fed_accept(d, kind, key, origin, version, bytes, len);
+}
+
+bool fed_accept(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
+                uint64_t version, const uint8_t *bytes, size_t len)
+{
+    if (!d->fed)
+        return false;
+    switch (kind) {
+    case FED_RECORD_TRUST: return judge_trust(d, key, origin, version, bytes, len);
+    case FED_RECORD_PRESENCE: return judge_presence(d, key, origin, version, bytes, len);
+    case FED_RECORD_VIEW: return judge_view(d, key, origin, version, bytes, len);
+    case FED_RECORD_SUMMARY: return judge_summary(d, key, origin, version, bytes, len);
+    case FED_RECORD_STATEMENT: return version == 1 && judge_statement(d, key, origin, bytes, len);
+    default: return false;
+    }
+}
+
+/* An environment of another domain: signed there, and allowed here. */
+bool daemon_federation_definition(struct daemon *d, const struct env_definition *e, struct cert *c)
+{
+    return d->fed && good_cert(d, e->cert, e->cert_len, c) && !own(d, c) &&
+           (env_allows(e, d->me.cert.domain) || daemon_env_by_id(d, &e->id));
+}
+
+/* ---- sessions ---- */
+
+bool fed_foreign(struct daemon *d, const struct vi_id *peer, struct cert *c)
+{
+    struct mesh_peer_info p;
+    if (!mesh_peer_find(mesh_io_core(d->mesh), peer, &p) || !p.cert)
+        return false;
+    *c = *p.cert;
+    return !own(d, c);
+}
+
+bool fed_takes_part(struct daemon *d, const struct vi_id *peer)
+{
+    const struct fed_host *h = host_of(d, peer);
+    for (unsigned i = 0; h && i < h->said.n; i++)
+        for (unsigned k = 0; k < ENV_MAX; k++)
+            if (d->envs[k].used && !memcmp(d->envs[k].def.id.b, h->said.envs[i], ENV_TAG_SIZE) &&
+                env_allows(&d->envs[k].def, h->cert.domain))
+                return true;
+    return false;
+}
+
+static unsigned askers(struct daemon *d)
+{
+    struct mesh_peer_info p;
+    unsigned n = 0;
+    size_t pos = 0;
+    while (mesh_peer_next(mesh_io_core(d->mesh), &pos, &p))
+        n += p.cert && !own(d, p.cert) && !fed_takes_part(d, &p.id);
+    return n;
+}
+
+/* Hosts of other domains get a session if they take part in an environment that may be here, or speak
+ * with this host as a representative; a few more may ask who that is. */
+bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct cert *c)
+{
+    struct daemon *d = arg;
+    if (own(d, c))
+        return daemon_keys_refuses(d, peer, c);
+    if (!d->fed || !fed_find(d, c->domain) || fed_gone(d, peer))
+        return true;
+    if (d->fed->rep.acting || fed_takes_part(d, peer))
+        return false;
+    return d->mesh && askers(d) >= FED_ASKERS;
+}
+
+/* What a host of another domain may say on a channel. */
+bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsigned channel)
+{
+    struct cert c;
+    const struct fed_domain *f;
+    if (!fed_foreign(d, from, &c))
+        return true;
+    f = fed_find(d, c.domain);
+    if (!f)
+        return false;
+    switch (channel) {
+    case MESH_CHANNEL_FEDERATION: return true;
+    case MESH_CHANNEL_SWITCH: return fed_takes_part(d, from);
+    case MESH_CHANNEL_HANDOVER: return f->trust.limits.guests > 0 && fed_takes_part(d, from);
+    case MESH_CHANNEL_CALL: return true; /* judged by method */
+    default: return false;
+    }
+}
+
+bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsigned method)
+{
+    struct cert c;
+    const struct fed_domain *f;
+    if (!fed_foreign(d, from, &c))
+        return true;
+    f = fed_find(d, c.domain);
+    return f && (method == CALL_REDIRECT ||
+                 (method == CALL_LOAD && f->trust.limits.guests > 0 && fed_takes_part(d, from)));
+}
+
+bool daemon_federation_key_of(const struct daemon *d, const struct vi_id *peer, uint8_t pk[32])
+{
+    const struct fed_host *h = host_of(d, peer);
+    if (h)
+        memcpy(pk, h->cert.ed, 32);
+    return h != NULL;
+}
+
+bool daemon_federation_introduce(struct daemon *d, const struct vi_id *peer)
+{
+    const struct fed_host *h = host_of(d, peer);
+    return h && h->said.addr.family && mesh_io_connect(d->mesh, peer, h->cert.x, &h->said.addr) == 0;
+}
+
+const char *daemon_federation_name(const struct daemon *d, const struct vi_id *peer)
+{
+    static char name[2 * CERT_NAME_MAX + 2];
+    const struct fed_host *h = host_of(d, peer);
+    if (h)
+        snprintf(name, sizeof name, "%s.%s", h->cert.host, h->cert.domain);
+    return h ? name : NULL;
+}
+
+/* ---- who takes part with us ---- */
+
+unsigned daemon_federation_participants(struct daemon *d, const struct env *e, struct vi_id *out, unsigned most)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; d->fed && i < d->fed->n_hosts; i++) {
+        const struct fed_host *h = &d->fed->hosts[i];
+        bool in = false;
+        for (unsigned k = 0; k < h->said.n; k++)
+            in |= !memcmp(e->def.id.b, h->said.envs[k], ENV_TAG_SIZE);
+        if (in && n < most && env_allows(&e->def, h->cert.domain))
+            out[n++] = h->id;
+    }
+    return n;
+}
+
+/* Says in which environments that may span domains this host takes part, when that changed and now and then. */
+void daemon_federation_presence(struct daemon *d, vi_time now)
+{
+    struct fed_presence p = {.addr = d->own_addr};
+    uint8_t b[FED_RECORD_MAX];
+    size_t len;
+    int n;
+    for (unsigned i = 0; i < ENV_MAX && p.n < FED_TAGS; i++) {
+        const struct env *e = &d->envs[i];
+        if (e->used && (e->local_guests || e->expecting) &&
+            (e->def.n_allowed || strcmp(e->def.home, d->me.cert.domain)))
+            memcpy(p.envs[p.n++], e->def.id.b, ENV_TAG_SIZE);
+    }
+    if ((!p.n && !d->fed->presence.n) ||
+        (now < d->fed->presence_at && p.n == d->fed->presence.n && !memcmp(p.envs, d->fed->presence.envs, sizeof p.envs) &&
+         mesh_addr_equal(&p.addr, &d->fed->presence.addr)))
+        return;
+    p.version = (uint64_t)vi_clock_wall();
+    if (p.version <= d->fed->presence.version)
+        p.version = d->fed->presence.version + 1;
+    if (cert_encode(&d->me.cert, p.cert, sizeof p.cert, &len))
+        return;
+    p.cert_len = (unsigned)len;
+    n = fed_presence_encode(&p, d->me.ed_sk, b, sizeof b);
+    if (n > 0 && !daemon_gossip_record(d, FED_RECORD_PRESENCE, &d->me.id, &d->me.id, p.version, b, (size_t)n)) {
+        d->fed->presence = p;
+        d->fed->presence_at = now + FED_PRESENCE;
+    }
+}
+
+static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len)
+{
+    struct fed_presence p;
+    struct fed_host *h;
+    struct vi_id id;
+    struct cert c;
+    if (fed_presence_decode(&p, bytes, len) || cert_decode(&c, p.cert, p.cert_len) || own(d, &c))
+        return;
+    cert_peer_id(&id, c.ed);
+    h = p.n ? add_host(d, &id) : host_of(d, &id);
+    if (!h)
+        return;
+    h->said = p;
+    h->cert = c;
+    h->at = daemon_now();
+    if (p.addr.family)
+        (void)mesh_io_connect(d->mesh, &id, c.x, &p.addr);
+    daemon_envs_participants(d);
+}
+
+/* ---- trust ---- */
+
+/* Nothing of that domain stays: sessions, hosts, what they said, its environments. */
+static void cut_off(struct daemon *d, const char *domain, const uint8_t *authority)
+{
+    struct mesh_peer_info p;
+    struct vi_id found[64];
+    unsigned n;
+    trust_drop(&d->trust, domain, authority);
+    for (unsigned i = 0; i < TRUST_MAX; i++) /* and those that it named since */
+        if (!strcmp(d->trust.slot[i].domain, domain))
+            trust_drop(&d->trust, domain, d->trust.slot[i].authority);
+    represent_forget(d, domain);
+    for (unsigned i = d->fed->n_hosts; i > 0; i--)
+        if (!strcmp(d->fed->hosts[i - 1].cert.domain, domain))
+            drop_host(d, &d->fed->hosts[i - 1]);
+    do {
+        size_t pos = 0;
+        n = 0;
+        while (d->mesh && n < 64 && mesh_peer_next(mesh_io_core(d->mesh), &pos, &p))
+            if (p.cert && !strcmp(p.cert->domain, domain))
+                found[n++] = p.id;
+        for (unsigned i = 0; i < n; i++) {
+            mesh_io_forget(d->mesh, &found[i]);
+            daemon_handover_drop_peer(d, &found[i]);
+        }
+    } while (n == 64);
+    daemon_envs_participants(d);
+}
+
+static void take_trust(struct daemon *d, const uint8_t *bytes, size_t len)
+{
+    struct fed_trust t;
+    struct fed_domain *f;
+    struct vi_id key;
+    bool was;
+    if (fed_trust_decode(&t, bytes, len))
+        return;
+    f = slot_of(d, t.with.domain);
+    if (!f) {
+        daemon_warn(d, WARN_FEDERATION, "domain %s: federated with %d others already; it is left out here",
+                    t.with.domain, FED_DOMAINS);
+        return;
+    }
+    was = f->used && !f->trust.withdrawn;
+    if (f->used && !strcmp(f->trust.with.domain, t.with.domain) && f->trust.version >= t.version)
+        return;
+    fed_domain_key(&key, t.with.domain);
+    if (store_put(d->store, STORE_FEDERATION, &key, bytes, len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    if (was && (t.withdrawn || memcmp(f->trust.with.authority, t.with.authority, CERT_KEY)))
+        cut_off(d, f->trust.with.domain, f->trust.with.authority);
+    if (strcmp(f->trust.with.domain, t.with.domain) || t.withdrawn)
+        memset(f, 0, sizeof *f);
+    f->used = true;
+    f->trust = t;
+    if (!t.withdrawn && trust_add(&d->trust, t.with.domain, t.with.authority, VI_NEVER))
+        daemon_warn(d, WARN_FEDERATION, "domain %s: too many authorities are trusted already", t.with.domain);
+    if (was == t.withdrawn)
+        daemon_event_done(d, daemon_event(d, "federation", t.with.domain,
+                                          t.withdrawn ? "%s is not federated with any more" : "federated with %s, as far as it lies with us",
+                                          t.with.domain));
+    if (!t.withdrawn)
+        represent_seeds(d);
+}
+
+static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
+{
+    struct fed_domain *f;
+    struct fed_view v;
+    bool other;
+    struct vi_id key;
+    if (fed_view_decode(&v, bytes, len))
+        return;
+    f = fed_find(d, v.summary.domain);
+    if (!f)
+        return;
+    other = memcmp(&f->view.rep, &v.rep, sizeof v.rep) != 0;
+    if (v.summary.version > f->view.summary.version)
+        f->heard = daemon_now();
+    f->view = v;
+    fed_domain_key(&key, v.summary.domain);
+    if (other && store_put(d->store, STORE_FEDERATION_VIEW, &key, bytes, len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    if (other)
+        represent_seeds(d);
+}
+
+static void take_statement(struct daemon *d, const uint8_t *bytes, size_t len, bool keep)
+{
+    struct revocation r;
+    struct rollover o;
+    struct vi_id id;
+    if (keep) {
+        vi_id_hash(&id, "violin statement of a domain", bytes, len, NULL, 0);
+        if (store_put(d->store, STORE_FEDERATION_KEYS, &id, bytes, len))
+            daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    }
+    if (bytes[0] == KEY_RECORD_REVOCATION && !revocation_decode(&r, bytes + 1, len - 1) && strcmp(r.domain, d->me.cert.domain)) {
+        struct fed_host *h;
+        cert_peer_id(&id, r.key);
+        if (fed_gone(d, &id))
+            return;
+        d->fed->gone[d->fed->next_gone] = id;
+        d->fed->next_gone = (d->fed->next_gone + 1) % FED_GONE;
+        d->fed->n_gone = d->fed->n_gone < FED_GONE ? d->fed->n_gone + 1 : FED_GONE;
+        h = host_of(d, &id);
+        if (h)
+            drop_host(d, h);
+        if (d->mesh)
+            mesh_io_forget(d->mesh, &id);
+        daemon_envs_participants(d);
+    } else if (bytes[0] == KEY_RECORD_ROLLOVER && !rollover_decode(&o, bytes + 1, len - 1) &&
+               strcmp(o.domain, d->me.cert.domain) && fed_find(d, o.domain)) {
+        (void)trust_add(&d->trust, o.domain, o.after, VI_NEVER);
+        if (o.retired)
+            trust_drop(&d->trust, o.domain, o.before);
+    }
+}
+
+void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len)
+{
+    if (kind == FED_RECORD_TRUST)
+        take_trust(d, bytes, len);
+    else if (kind == FED_RECORD_VIEW)
+        take_view(d, bytes, len);
+    else if (kind == FED_RECORD_PRESENCE)
+        take_presence(d, bytes, len);
+    else if (kind == FED_RECORD_STATEMENT)
+        take_statement(d, bytes, len, true);
+}
+
+void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_id *key)
+{
+    struct gossip_record r;
+    uint8_t b[FED_RECORD_MAX];
+    if (!gossip_record_get(d->gossip, (uint8_t)kind, key, &r) || r.len > sizeof b)
+        return;
+    memcpy(b, r.bytes, r.len); /* the gossip's own may go with the next step */
+    fed_take(d, kind, b, r.len);
+}
+
+/* ---- what operators say ---- */
+
+static int state(struct daemon *d, struct fed_trust *t, char *why, size_t cap)
+{
+    uint8_t b[FED_RECORD_MAX];
+    struct fed_domain *f = slot_of(d, t->with.domain);
+    struct vi_id key;
+    size_t len;
+    int n, err;
+    if (!(d->me.cert.caps & CERT_FEDERATE) &&
+        !(keyring_caps(&d->keys->ring, d->me.ed_pk, vi_clock_wall()) & CERT_FEDERATE)) {
+        snprintf(why, cap, "this host may not speak for the domain; one with the right `federate` can: violin delegate");
+        return VI_EAUTH;
+    }
+    t->version = (uint64_t)vi_clock_wall();
+    if (f && f->used && !strcmp(f->trust.with.domain, t->with.domain) && t->version <= f->trust.version)
+        t->version = f->trust.version + 1;
+    if (cert_encode(&d->me.cert, t->cert, sizeof t->cert, &len))
+        return VI_EINVAL;
+    t->cert_len = (unsigned)len;
+    do {
+        n = fed_trust_encode(t, d->me.ed_sk, b, sizeof b);
+    } while (n < 0 && t->with.seeds > 1 && t->with.seeds--); /* what doesn't fit goes: one will do */
+    if (n < 0) {
+        snprintf(why, cap, "the statement does not fit: %s", vi_strerror(n));
+        return n;
+    }
+    fed_domain_key(&key, t->with.domain);
+    err = daemon_gossip_record(d, FED_RECORD_TRUST, &key, &d->me.id, t->version, b, (size_t)n);
+    if (err) {
+        snprintf(why, cap, "the statement can't be published: %s", vi_strerror(err));
+        return err;
+    }
+    take_trust(d, b, (size_t)n);
+    return 0;
+}
+
+int fed_federate(struct daemon *d, const struct fed_card *card, const struct fed_limits *limits, char *why,
+                 size_t cap)
+{
+    struct fed_trust t = {.with = *card, .limits = *limits};
+    if (!strcmp(card->domain, d->me.cert.domain)) {
+        snprintf(why, cap, "that is this domain's own card, or another domain of the same name; names tell domains apart");
+        return VI_EINVAL;
+    }
+    if (!slot_of(d, card->domain)) {
+        snprintf(why, cap, "federated with %d domains already", FED_DOMAINS);
+        return VI_EFULL;
+    }
+    return state(d, &t, why, cap);
+}
+
+int fed_unfederate(struct daemon *d, const char *domain, char *why, size_t cap)
+{
+    struct fed_domain *f = fed_find(d, domain);
+    struct fed_trust t;
+    if (!f) {
+        snprintf(why, cap, "not federated with `%.64s`; `violin domains` shows with whom", domain);
+        return VI_ENOTFOUND;
+    }
+    t = f->trust;
+    t.withdrawn = true;
+    memset(&t.limits, 0, sizeof t.limits);
+    return state(d, &t, why, cap);
+}
+
+static void card_seed(struct seed *s, const struct cert *c, const struct mesh_addr *a)
+{
+    char text[MESH_ADDR_TEXT];
+    memset(s, 0, sizeof *s);
+    memcpy(s->ed, c->ed, CERT_KEY);
+    memcpy(s->x, c->x, CERT_KEY);
+    snprintf(s->addr, sizeof s->addr, "%s", mesh_addr_format(a, text));
+}
+
+/* This host and those that represent the domain, or would. */
+int fed_own_card(struct daemon *d, struct fed_card *card)
+{
+    struct vi_id who[REP_FIRST];
+    unsigned n = rep_standbys(&d->fed->rep, who);
+    memset(card, 0, sizeof *card);
+    snprintf(card->domain, sizeof card->domain, "%s", d->me.cert.domain);
+    memcpy(card->authority, trust_newest(&d->trust), CERT_KEY);
+    if (d->own_addr.family)
+        card_seed(&card->seed[card->seeds++], &d->me.cert, &d->own_addr);
+    for (unsigned i = 0; i < n && card->seeds < FED_SEEDS; i++) {
+        struct gossip_member m;
+        struct mesh_addr a;
+        struct cert c;
+        if (!gossip_member_find(d->gossip, &who[i], &m) || cert_decode(&c, m.cert, m.cert_len))
+            continue;
+        daemon_gossip_addr(&a, &m.addr);
+        if (a.family)
+            card_seed(&card->seed[card->seeds++], &c, &a);
+    }
+    return card->seeds ? 0 : VI_ESTATE;
+}
+
+/* ---- opening, turning, closing ---- */
+
+static bool load_trust(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    (void)key;
+    take_trust(arg, value, len);
+    return true;
+}
+
+static bool load_view(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    struct fed_domain *f;
+    struct fed_view v;
+    (void)key;
+    if (fed_view_decode(&v, value, len))
+        return true;
+    f = fed_find(d, v.summary.domain);
+    if (f)
+        f->view = v; /* where to look; how full it was then says nothing any more */
+    return true;
+}
+
+static bool load_statement(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    (void)key;
+    if (statement_good(d, value, len))
+        take_statement(d, value, len, false);
+    return true;
+}
+
+int daemon_federation_open(struct daemon *d, char *why, size_t cap)
+{
+    d->fed = calloc(1, sizeof *d->fed);
+    if (!d->fed) {
+        snprintf(why, cap, "out of memory");
+        return VI_ENOMEM;
+    }
+    represent_open(d);
+    return 0;
+}
+
+static bool publish_trust(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    struct fed_trust t;
+    struct vi_id id;
+    struct cert c;
+    if (fed_trust_decode(&t, value, len) || cert_decode(&c, t.cert, t.cert_len))
+        return true;
+    cert_peer_id(&id, c.ed);
+    if (judge_trust(d, key, &id, t.version, value, len))
+        (void)daemon_gossip_record(d, FED_RECORD_TRUST, key, &id, t.version, value, len);
+    return true;
+}
+
+void daemon_federation_load(struct daemon *d)
+{
+    (void)store_each(d->store, STORE_FEDERATION, load_trust, d);
+    (void)store_each(d->store, STORE_FEDERATION_KEYS, load_statement, d);
+    (void)store_each(d->store, STORE_FEDERATION_VIEW, load_view, d);
+    (void)store_each(d->store, STORE_FEDERATION, publish_trust, d);
+}
+
+void daemon_federation_pump(struct daemon *d, vi_time now)
+{
+    if (now >= d->fed->tidy_at) {
+        d->fed->tidy_at = now + VI_MIN;
+        for (unsigned i = d->fed->n_hosts; i > 0; i--)
+            if (now - d->fed->hosts[i - 1].at > FED_FORGET)
+                drop_host(d, &d->fed->hosts[i - 1]);
+    }
+    daemon_federation_presence(d, now);
+    represent_tick(d, now);
+}
+
+void daemon_federation_close(struct daemon *d)
+{
+    if (!d->fed)
+        return;
+    represent_close(d);
+    free(d->fed->hosts);
+    free(d->fed);
+    d->fed = NULL;
+}

@@ -1,0 +1,86 @@
+/* The daemon and other domains: what daemon_federation.c (trust, hosts of other domains, who may have a
+ * session and for what), daemon_represent.c (representing the own domain, the representatives' gossip) and
+ * daemon_federation_rpc.c (the control socket) share. */
+#ifndef PEER_DAEMON_FEDERATION_H
+#define PEER_DAEMON_FEDERATION_H
+
+#include "gossip/gossip.h"
+#include "peer/daemon_internal.h"
+#include "peer/federation.h"
+
+#define MESH_CHANNEL_FEDERATION 7 /* between representatives: their gossip */
+
+#define FED_HOSTS       1024            /* of other domains, that take part in our environments */
+#define FED_GONE        256             /* revoked hosts of other domains that are remembered */
+#define FED_ASKERS      8               /* sessions with hosts of other domains that only look for our representative */
+#define FED_REDIRECTS   32
+#define FED_STALE       (60 * VI_SEC)   /* a summary that old says nothing any more */
+#define FED_PUBLISH     (10 * VI_SEC)   /* our summary to the others */
+#define FED_VIEW        (30 * VI_SEC)   /* the others' to our members */
+#define FED_PRESENCE    (10 * VI_MIN)   /* said again so often … */
+#define FED_FORGET      (35 * VI_MIN)   /* … and forgotten when not said for so long */
+
+/* A domain that we are federated with, as far as it lies with us. */
+struct fed_domain {
+    bool used;
+    struct fed_trust trust;
+    struct fed_view view; /* version 0: nothing is known */
+    vi_time heard;        /* a newer summary; 0: never */
+};
+
+/* A host of another domain that takes part in environments that we know. */
+struct fed_host {
+    struct vi_id id;
+    struct fed_presence said;
+    struct cert cert;
+    vi_time at;
+};
+
+struct federation {
+    struct fed_domain domain[FED_DOMAINS];
+    struct fed_host *hosts;
+    unsigned n_hosts, hosts_cap;
+    struct vi_id gone[FED_GONE]; /* a ring */
+    unsigned n_gone, next_gone;
+
+    struct representative rep;
+    struct rep_meta meta;
+    bool ranks_stale;
+    struct gossip *gossip; /* the representatives'; NULL: we don't represent */
+    struct vi_rng rng;
+    vi_time publish_at, view_at;
+    struct vi_id redirect[FED_REDIRECTS]; /* seeds that others named: the oldest gives way */
+    unsigned next_redirect;
+    vi_time redirected_at; /* we told somebody who represents */
+
+    vi_time presence_at;
+    struct fed_presence presence; /* what we said last; version 0: nothing */
+    vi_time tidy_at;
+};
+
+/* daemon_federation.c */
+struct fed_domain *fed_find(struct daemon *d, const char *domain); /* not withdrawn; NULL: none */
+bool fed_any(const struct daemon *d);
+/* Judges and takes a record that came by either store. */
+bool fed_accept(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
+                uint64_t version, const uint8_t *bytes, size_t len);
+void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len);
+bool fed_gone(const struct daemon *d, const struct vi_id *peer);
+/* Is it of our domain, by its session's certificate? */
+bool fed_foreign(struct daemon *d, const struct vi_id *peer, struct cert *c);
+/* Does it take part in an environment that we know and that may be here? */
+bool fed_takes_part(struct daemon *d, const struct vi_id *peer);
+/* Both sign, keep and publish. 0, or an error with why. */
+int fed_federate(struct daemon *d, const struct fed_card *card, const struct fed_limits *limits, char *why,
+                 size_t cap);
+int fed_unfederate(struct daemon *d, const char *domain, char *why, size_t cap);
+int fed_own_card(struct daemon *d, struct fed_card *card);
+
+/* daemon_represent.c */
+void represent_open(struct daemon *d);
+void represent_close(struct daemon *d);
+void represent_tick(struct daemon *d, vi_time now);
+void represent_seeds(struct daemon *d); /* a domain is new, or its contacts are */
+void represent_forget(struct daemon *d, const char *domain);
+
+#endif
