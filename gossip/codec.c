@@ -253,18 +253,26 @@ static void get_word(struct gsp_cur *c, struct gsp_read_item *it)
     it->cert = gsp_get(c, it->cert_len);
 }
 
+static void get_prefix(struct gsp_cur *c, uint8_t out[GSP_PREFIX], bool whole_id)
+{
+    get_into(c, out, GSP_PREFIX);
+    if (whole_id)
+        gsp_get(c, VI_ID_SIZE - GSP_PREFIX);
+}
+
 static void get_accusation(struct gsp_cur *c, struct gsp_read_item *it)
 {
     struct gsp_accusation *a = &it->ac;
+    bool whole_ids = it->kind == GSP_ACCUSE_LONG || it->kind == GSP_DEATH_LONG;
 
-    a->death = it->kind == GSP_DEATH;
-    get_into(c, a->id, GSP_PREFIX);
-    a->incarnation = gsp_get_leb(c);
+    a->death = it->kind == GSP_DEATH || it->kind == GSP_DEATH_LONG;
+    get_prefix(c, a->id, whole_ids);
+    a->incarnation = whole_ids ? gsp_get_u64(c) : gsp_get_leb(c);
     a->n = gsp_get_u8(c);
     if (a->n < 1 || a->n > GSP_ACCUSERS)
         c->bad = true;
     for (unsigned i = 0; i < a->n && !c->bad; i++)
-        get_into(c, a->accusers[i], GSP_PREFIX);
+        get_prefix(c, a->accusers[i], whole_ids);
 }
 
 bool gsp_get_item(struct gsp_cur *c, struct gsp_read_item *it)
@@ -278,7 +286,7 @@ bool gsp_get_item(struct gsp_cur *c, struct gsp_read_item *it)
     it->kind = (enum gsp_item)kind;
     if (kind == GSP_WORD || kind == GSP_FULL)
         get_word(c, it);
-    else if (kind == GSP_ACCUSE || kind == GSP_DEATH)
+    else if (kind >= GSP_ACCUSE_LONG && kind <= GSP_DEATH)
         get_accusation(c, it);
     else
         c->bad = true;

@@ -16,7 +16,9 @@ enum gsp_type {
     GSP_LIST, GSP_PULL, GSP_DIGEST, GSP_VALUES, GSP_WANT
 };
 
-enum gsp_item { GSP_WORD = 1, GSP_FULL, GSP_ACCUSE, GSP_DEATH };
+/* _LONG: as versions before 0.2 wrote them, with whole ids; still read, so that a domain is upgraded host
+ * by host. Those versions skip ours, and find out by their own probes. */
+enum gsp_item { GSP_WORD = 1, GSP_FULL, GSP_ACCUSE_LONG, GSP_DEATH_LONG, GSP_ACCUSE, GSP_DEATH };
 
 struct gsp_out {
     uint8_t *p;

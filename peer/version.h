@@ -1,6 +1,6 @@
 #ifndef PEER_VERSION_H
 #define PEER_VERSION_H
 
-#define VIOLIN_VERSION "0.1.0"
+#define VIOLIN_VERSION "0.2.0"
 
 #endif

@@ -215,6 +215,34 @@ static void bad_items(void **state)
     assert_false(gsp_get_item(&c, &it));
 }
 
+/* What the version before wrote: whole ids, the incarnation in eight bytes. */
+static void accusations_of_before(void **state)
+{
+    uint8_t b[1 + VI_ID_SIZE + 8 + 1 + 2 * VI_ID_SIZE] = {GSP_DEATH_LONG};
+    struct gsp_read_item it;
+    struct gsp_cur c;
+
+    (void)state;
+    memset(b + 1, 7, VI_ID_SIZE);
+    b[1 + VI_ID_SIZE] = 9;
+    b[1 + VI_ID_SIZE + 8] = 2;
+    memset(b + 1 + VI_ID_SIZE + 9, 1, VI_ID_SIZE);
+    memset(b + 1 + VI_ID_SIZE + 9 + VI_ID_SIZE, 2, VI_ID_SIZE);
+    gsp_cur_init(&c, b, sizeof b);
+    assert_true(gsp_get_item(&c, &it));
+    assert_true(it.ac.death);
+    assert_int_equal(it.ac.incarnation, 9);
+    assert_int_equal(it.ac.n, 2);
+    assert_int_equal(it.ac.id[0], 7);
+    assert_int_equal(it.ac.accusers[1][GSP_PREFIX - 1], 2);
+    assert_int_equal(gsp_left(&c), 0);
+    for (size_t n = 1; n < sizeof b; n++) {
+        gsp_cur_init(&c, b, n);
+        assert_false(gsp_get_item(&c, &it));
+        assert_true(c.bad);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -222,6 +250,7 @@ int main(void)
         cmocka_unit_test(health_has_bounds),    cmocka_unit_test(round_trips),
         cmocka_unit_test(table_of_ids),         cmocka_unit_test(items_there_and_back),
         cmocka_unit_test(items_are_whole_or_not_there), cmocka_unit_test(bad_items),
+        cmocka_unit_test(accusations_of_before),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
