@@ -16,6 +16,8 @@
 
 #include "peer/base/err.h"
 
+#define QUIET (2 * VI_SEC) /* of MESH_RETRY_FIRST several */
+
 void mesh_admission_free(struct mesh *m, struct mesh_admission **at)
 {
     struct mesh_admission *a = *at;
@@ -130,7 +132,14 @@ out:
     noise_clear(&hs);
 }
 
-/* A place for one more; one that has proved nothing yet gives way, the oldest first. */
+/* At the bound: who never proved to hold the secret, and who has its answer and asks no more. So a place
+ * isn't taken for all of its life, and many hosts can join at once. */
+static bool gives_way(const struct mesh_admission *a, vi_time now)
+{
+    return a->asked ? a->answered && now - a->heard >= QUIET : now - a->born >= VI_SEC;
+}
+
+/* A place for one more; of those that give way the oldest does. */
 static struct mesh_admission **place(struct mesh *m, vi_time now)
 {
     struct mesh_admission **oldest = NULL;
@@ -140,7 +149,7 @@ static struct mesh_admission **place(struct mesh *m, vi_time now)
 
         if (!*a)
             return a;
-        if (!(*a)->asked && now - (*a)->born >= VI_SEC && (!oldest || (*a)->born < (*oldest)->born))
+        if (gives_way(*a, now) && (!oldest || (*a)->born < (*oldest)->born))
             oldest = a;
     }
     if (oldest)
@@ -230,12 +239,12 @@ void mesh_admission_control(struct mesh *m, vi_time now, struct mesh_admission *
 {
     struct mesh_effect fx = {.kind = MESH_FX_ADMISSION_REQUEST, .admission = a->id};
 
-    (void)now;
     if (len < 2 || plain[0] != MESH_CHANNEL_JOIN) {
         m->n.rx_channel++;
         return;
     }
     a->addr = *from;
+    a->heard = now;
     if (a->joiner) {
         answer(m, 0, plain + 1, len - 1);
     } else if (a->answered) {

@@ -161,7 +161,7 @@ struct mesh_admission {
     uint8_t psk[32], x[CERT_KEY];
     struct mesh_trust trust;
     struct mesh_addr addr;
-    vi_time born, next;
+    vi_time born, next, heard; /* heard: its newest packet */
     size_t request_len, reply_len;
     uint8_t request[MESH_PAYLOAD_MAX], reply[MESH_PAYLOAD_MAX];
 };

@@ -218,6 +218,8 @@ void daemon_keys_record(struct daemon *d, unsigned kind, const struct vi_id *key
 {
     struct gossip_record r;
     uint8_t b[STATEMENT_MAX];
+    if (kind < KEY_RECORD_REVOCATION || kind > KEY_RECORD_ROLLOVER) /* others', about environments */
+        return;
     if (!gossip_record_get(d->gossip, (uint8_t)kind, key, &r) || r.len > sizeof b)
         return;
     memcpy(b, r.bytes, r.len); /* the gossip's own may go with the next step */

@@ -7,12 +7,11 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/member_filter.h"
 #include "peer/rpc_write.h"
 
 #define DOUBTED_MOST   256
 #define STANDING_EVERY (500 * VI_MSEC)
-#define NAMES_MOST     16
-#define ID_DIGITS      8 /* so many name a member */
 
 int daemon_members_open(struct daemon *d, char *why, size_t cap)
 {
@@ -37,7 +36,7 @@ const char *daemon_member_name(struct daemon *d, const struct vi_id *peer)
         snprintf(name, sizeof name, "%s", foreign);
     else {
         vi_id_format(peer, name);
-        name[ID_DIGITS] = 0;
+        name[MEMBER_ID_DIGITS] = 0;
     }
     return name;
 }
@@ -163,67 +162,21 @@ void daemon_write_standing(struct daemon *d, struct vi_writer *w)
 
 /* ---- which members were asked for ---- */
 
-struct filter {
-    enum gossip_state state; /* 0: any */
-    unsigned n;
-    char name[NAMES_MOST][VI_ID_TEXT + GOSSIP_NAME_MAX];
-    bool found[NAMES_MOST];
-};
-
-static void read_names(struct vi_reader *r, struct filter *f)
+static bool read_filter(struct rpc_call *call, const struct vi_reader *params, struct member_filter *f)
 {
-    f->n = vi_read_array(r, NAMES_MOST);
-    for (unsigned i = 0; i < f->n && !r->err; i++)
-        vi_read_cstr(r, f->name[i], sizeof f->name[i]);
-}
-
-static bool read_filter(struct rpc_call *call, struct vi_reader params, struct filter *f)
-{
-    char state[16] = "";
-    uint32_t n = vi_read_map(&params, 16);
-    memset(f, 0, sizeof *f);
-    for (uint32_t i = 0; i < n && !params.err; i++) {
-        if (vi_read_key(&params, "state"))
-            vi_read_cstr(&params, state, sizeof state);
-        else if (vi_read_key(&params, "names"))
-            read_names(&params, f);
-        else {
-            vi_read_skip(&params);
-            vi_read_skip(&params);
-        }
-    }
-    for (unsigned s = GOSSIP_ALIVE; s <= GOSSIP_LEFT; s++)
-        if (!strcmp(state, gossip_state_text((enum gossip_state)s)))
-            f->state = (enum gossip_state)s;
-    if (!params.err && (!state[0] || f->state))
+    if (!member_filter_read(params, f))
         return true;
-    rpc_error(call, VI_EINVAL, "`state` is alive, suspect, dead or left; `names` a list of at most %d names or ids", NAMES_MOST);
+    rpc_error(call, VI_EINVAL, "`state` is alive, suspect, dead or left; `names` a list of at most %d names or ids",
+              MEMBER_FILTER_NAMES);
     return false;
 }
 
-/* No names: everybody. */
-static bool is_named(struct filter *f, const struct vi_id *id, const char *name)
+static bool all_found(struct rpc_call *call, const struct member_filter *f)
 {
-    char text[VI_ID_TEXT];
-    bool yes = f->n == 0;
-    vi_id_format(id, text);
-    for (unsigned i = 0; i < f->n; i++) {
-        size_t n = strlen(f->name[i]);
-        if (strcmp(f->name[i], name) != 0 && (n < ID_DIGITS || strncmp(f->name[i], text, n) != 0))
-            continue;
-        f->found[i] = yes = true;
-    }
-    return yes;
-}
-
-static bool all_found(struct rpc_call *call, const struct filter *f)
-{
-    for (unsigned i = 0; i < f->n; i++)
-        if (!f->found[i]) {
-            rpc_error(call, VI_ENOTFOUND, "no member is or was called `%s`; violin members shows them", f->name[i]);
-            return false;
-        }
-    return true;
+    const char *missed = member_filter_missed(f);
+    if (missed)
+        rpc_error(call, VI_ENOTFOUND, "no member is or was called `%s`; violin members shows them", missed);
+    return !missed;
 }
 
 /* ---- members ---- */
@@ -272,9 +225,9 @@ static void write_member(struct daemon *d, struct vi_writer *w, const struct gos
         daemon_policy_write_summary(d, w, &m->id);
 }
 
-static bool is_wanted(struct filter *f, const struct gossip_member *m)
+static bool is_wanted(struct member_filter *f, const struct gossip_member *m)
 {
-    return is_named(f, &m->id, m->name) && (!f->state || m->state == f->state);
+    return member_filter_names(f, &m->id, m->name) && (!f->state || m->state == f->state);
 }
 
 void daemon_do_members(void *arg, struct rpc_call *call, struct vi_reader *params)
@@ -282,10 +235,10 @@ void daemon_do_members(void *arg, struct rpc_call *call, struct vi_reader *param
     struct daemon *d = arg;
     struct vi_writer *w;
     struct gossip_member m;
-    struct filter f;
+    struct member_filter f;
     uint32_t n = 0;
     size_t pos = 0;
-    if (!read_filter(call, *params, &f))
+    if (!read_filter(call, params, &f))
         return;
     while (gossip_member_next(d->gossip, &pos, &m))
         n += is_wanted(&f, &m);
@@ -389,7 +342,7 @@ static void write_doubted(struct daemon *d, struct vi_writer *w, const struct go
 }
 
 /* Those that were asked for; without names those with a history, or not alive. w NULL: only counts. */
-static uint32_t walk(struct daemon *d, struct filter *f, struct vi_writer *w)
+static uint32_t walk(struct daemon *d, struct member_filter *f, struct vi_writer *w)
 {
     const struct doubted *h;
     struct gossip_member m;
@@ -404,7 +357,7 @@ static uint32_t walk(struct daemon *d, struct filter *f, struct vi_writer *w)
             write_doubted(d, w, &m, h);
     }
     for (pos = 0; (h = doubts_next(d->doubts, &pos));) {
-        if (f->state || gossip_member_find(d->gossip, &h->id, &m) || !is_named(f, &h->id, h->name))
+        if (f->state || gossip_member_find(d->gossip, &h->id, &m) || !member_filter_names(f, &h->id, h->name))
             continue;
         n++;
         if (w)
@@ -417,9 +370,9 @@ void daemon_do_members_why(void *arg, struct rpc_call *call, struct vi_reader *p
 {
     struct daemon *d = arg;
     struct vi_writer *w;
-    struct filter f;
+    struct member_filter f;
     uint32_t n;
-    if (!read_filter(call, *params, &f))
+    if (!read_filter(call, params, &f))
         return;
     n = walk(d, &f, NULL);
     if (!all_found(call, &f) || !(w = rpc_begin(call, RPC_RESULT_MAX)))
