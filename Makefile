@@ -108,9 +108,9 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 	$(Q)$(RUN) vectors "$(BUILD)/tests/noise_vectors $(VECTORS)" \
 	    "$(PYTHON) tests/unit/test_noise_json.py $(BUILD)/tests/noise_vectors $(VECTORS)"
 check-sim: need $(SIMS)
-	$(Q)$(RUN) sim $(SIMS)
+	$(Q)$(RUN) --jobs 2 sim $(SIMS)
 check-net: faults $(BUILD)/tests/overlay_pair
-	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) net $(NETTESTS)
+	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 2 net $(NETTESTS)
 
 # Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.
 check-xen: deps
@@ -126,6 +126,8 @@ check-many: faults
 check-long: deps
 	$(Q)SEEDS=1000 $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
 	$(Q)$(MAKE) check-many
+	$(Q)$(MAKE) faults
+	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"
 	$(Q)$(MAKE) fuzz SECONDS=600
 	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
 

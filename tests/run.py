@@ -1,11 +1,11 @@
 #!/usr/bin/env python3
-"""run.py --results DIR [--show] SUITE PROGRAM...: runs test programs one after another, shows a line for
+"""run.py --results DIR [--show] [--jobs N] SUITE PROGRAM...: runs test programs, N at a time, shows a line for
 each (with --show their output as it comes), the whole output of those that fail, and adds the counts to DIR/SUITE.
 
 A program says how many of its tests passed either as cmocka does or with a last line
 "NAME: N passed, N failed". One that says neither counts as one test, by its exit status. One that
 says that nothing ran counts as failed: a suite that tests nothing must not be green."""
-import argparse, os, re, shlex, subprocess, sys, threading, time
+import argparse, concurrent.futures, os, re, shlex, subprocess, sys, threading, time
 
 
 def counts(output, status):
@@ -48,21 +48,28 @@ def main():
     ap.add_argument("--results", required=True)
     ap.add_argument("--timeout", type=float, default=600)
     ap.add_argument("--show", action="store_true")
+    ap.add_argument("--jobs", type=int, default=1)
     ap.add_argument("suite")
     ap.add_argument("programs", nargs="*")
     a = ap.parse_args()
     total_p = total_f = 0
-    for prog in a.programs:
+
+    def one(prog):
         began = time.monotonic()
         out, status = run(shlex.split(prog), a.timeout, a.show)
-        p, f = counts(out, status)
-        total_p, total_f = total_p + p, total_f + f
-        words = shlex.split(prog)
-        name = os.path.basename(words[1] if words[0].endswith("python3") and len(words) > 1 else words[0])
-        print(f"  {'ok  ' if not f else 'FAIL'} {name:34} {p:5} passed"
-              f"{f', {f} FAILED' if f else ''}  {time.monotonic() - began:.1f} s", flush=True)
-        if f and not a.show:
-            print("\n".join("      " + l for l in out.splitlines()[-120:]), flush=True)
+        return prog, out, status, time.monotonic() - began
+
+    with concurrent.futures.ThreadPoolExecutor(a.jobs) as pool:
+        for done in concurrent.futures.as_completed([pool.submit(one, prog) for prog in a.programs]):
+            prog, out, status, took = done.result()
+            p, f = counts(out, status)
+            total_p, total_f = total_p + p, total_f + f
+            words = shlex.split(prog)
+            name = os.path.basename(words[1] if words[0].endswith("python3") and len(words) > 1 else words[0])
+            print(f"  {'ok  ' if not f else 'FAIL'} {name:34} {p:5} passed"
+                  f"{f', {f} FAILED' if f else ''}  {took:.1f} s", flush=True)
+            if f and not a.show:
+                print("\n".join("      " + l for l in out.splitlines()[-120:]), flush=True)
     os.makedirs(a.results, exist_ok=True)
     with open(os.path.join(a.results, a.suite), "w") as fh:
         fh.write(f"{total_p} {total_f}\n")
