@@ -553,7 +553,7 @@ static const struct entry {
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
      "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
-     "guest, balloon, weight, short, moving, handover, moved, refused, failed, keys, admitted, revoked, mode, warning, started."},
+     "guest, balloon, weight, short, moving, handover, moved, refused, failed, keys, admitted, revoked, federation, address, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},

@@ -165,8 +165,13 @@ void drain(struct node *n)
             memcpy(n->data, fx->data, fx->len);
             break;
         case MESH_FX_ADMISSION_REQUEST:
+            n->requests++;
+            n->admission = fx->admission;
+            break;
         case MESH_FX_ADMISSION_ANSWER:
-            fail();
+            n->answers++;
+            n->err = fx->err;
+            break;
         }
 }
 

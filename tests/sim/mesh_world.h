@@ -37,7 +37,9 @@ struct node {
     unsigned nmap;
     uint16_t next_port;
     uint8_t x_pk[32];
-    unsigned delivered, ups, downs, datas;
+    unsigned delivered, ups, downs, datas, requests, answers; /* the last two: of admission */
+    uint32_t admission; /* newest request */
+    int err;            /* newest answer */
     struct mesh_keys keys;
     uint8_t data[MESH_INNER_MAX];
     size_t data_len;

@@ -709,25 +709,6 @@ static void test_admission(void **state)
     assert_int_equal(A->ups, 1);
 }
 
-/* One place only: the second to come gets it when the first has its answer, not when its life is over. */
-static void test_admissions_at_once(void **state)
-{
-    struct mesh_event ev, reply = {.kind = MESH_EV_ADMISSION_REPLY, .admission_reply = {.data = B->id.b, .len = 2}};
-    static const uint8_t psk[32] = {7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7, 7};
-    (void)state;
-    mesh_free(B->m);
-    B->cfg.max_admissions = 1;
-    start(B), ev = join_event(psk);
-    assert_true(step(&w.n[0], &ev) == 0 && step(&w.n[2], &ev) == 0);
-    for (unsigned k = 1; k <= 2; k++) {
-        run(6 * VI_SEC);
-        assert_int_equal(B->requests, k);
-        reply.admission_reply.admission = B->admission;
-        assert_int_equal(step(B, &reply), 0), run(VI_SEC);
-        assert_int_equal(w.n[0].answers + w.n[2].answers, k);
-    }
-}
-
 static void test_admission_refused(void **state)
 {
     uint8_t psk[32];
@@ -804,7 +785,7 @@ int main(void)
         T(test_silent_restart), T(test_idle_and_keepalive), T(test_replay),
         T(test_replayed_transport), T(test_wrong_domain), T(test_expired), T(test_wrong_peer),
         T(test_roaming), T(test_load_asks_cookie), T(test_garbage), T(test_no_amplification),
-        T(test_queue_bound), T(test_admission), T(test_admissions_at_once), T(test_admission_refused),
+        T(test_queue_bound), T(test_admission), T(test_admission_refused),
         cmocka_unit_test(test_window), cmocka_unit_test(test_addr),
     };
 
