@@ -35,7 +35,7 @@ TOOLS     := $(patsubst tests/unit/tool_%.c,$(BUILD)/tests/%,$(wildcard tests/un
 NETTESTS  := $(foreach t,$(sort $(wildcard tests/net/test_*.py)),"$(PYTHON) $(t)")
 FUZZERS   := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 
-.PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run check-tsan-run fuzz lint \
+.PHONY: all demo check check-xen check-long check-unit check-sim check-net check-asan check-asan-run check-tsan-run fuzz lint soak \
         format deps install clean help need need-build
 all: need-build $(BUILD)/violin
 
@@ -46,6 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
+	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay: INSTALL=1 installs what it is compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
@@ -111,6 +112,10 @@ check-sim: need $(SIMS)
 	$(Q)$(RUN) --jobs 2 sim $(SIMS)
 check-net: faults $(BUILD)/tests/overlay_pair
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 2 net $(NETTESTS)
+
+# Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
+soak: need $(BUILD)/violin-sim
+	$(Q)$(BUILD)/violin-sim soak --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),2) --seed $(or $(SEED),1)
 
 # Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.
 check-xen: deps
@@ -179,6 +184,7 @@ $(BUILD)/fuzz/libviolin.a: $(SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libviolin.a
 	@echo '  LINK   $@'
 	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -lm
+$(BUILD)/fuzz/fuzz_scenario: $(BUILD)/fuzz/obj/tests/sim/scenario.o
 fuzz: need $(FUZZERS)
 	$(Q)$(PYTHON) tests/fuzz/run.py --results $(BUILD)/results --seconds $(SECONDS_EACH) $(FUZZERS)
 

@@ -9,12 +9,28 @@
 
 #define RECENT (60 * VI_SEC)
 
+/* Whoever removed us told us nothing: a refutation since then was not for us to hear. Every suspicion
+ * begins anew, or all that waited would run out at this moment. */
+static void doubt_anew(struct gossip *g)
+{
+    const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations, g->cfg.probe_interval};
+
+    for (uint32_t k = 0; k < g->nsuspects; k++) {
+        struct gsp_doubt *d = g->m[g->suspects[k]].doubt;
+
+        d->start = g->now;
+        d->until = g->now + gsp_suspicion_time(&s, g->norder + 1, 0);
+        d->ask = g->now + gsp_ask_gap(g);
+    }
+}
+
 static void leave(struct gossip *g)
 {
     bool owed = g->owed;
 
     g->aside = g->owed = false;
     g->unheard = g->answered = 0;
+    doubt_anew(g);
     gsp_retry_lost(g); /* whom we lost meanwhile, we may have lost by our own fault */
     if (owed)
         gsp_self_word(g, 0, g->left);
@@ -35,11 +51,13 @@ void gsp_outcome(struct gossip *g, bool answered)
     }
 }
 
-/* Who stands aside judges nobody, unless for a minute nobody that it suspected turned out to live:
- * then it is the smaller part of a parted domain, or what is left of one. */
+/* Who stands aside judges nobody by itself; with as many accusers as can count it only follows the others,
+ * or the smaller part of a parted domain would go on to probe the lost ones and never be well again. And
+ * if for a minute nobody that it suspected turned out to live, it is what is left of a domain. */
 bool gsp_aside_holds(const struct gossip *g, const struct gsp_doubt *d)
 {
-    return g->aside && (g->now - d->start < RECENT || g->now - g->refuted_at < RECENT);
+    return g->aside && d->n <= g->cfg.confirmations &&
+           (g->now - d->start < RECENT || g->now - g->refuted_at < RECENT);
 }
 
 /* Alone, or silent for long: what failed then says nothing of now. */

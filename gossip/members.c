@@ -172,7 +172,7 @@ int gsp_suspect(struct gossip *g, uint32_t i, const struct vi_id *accusers, unsi
     g->m[i].doubt = d;
     g->count.suspected++;
     d->until = VI_NEVER;
-    d->ask = g->now + gsp_ask_gap(g);
+    d->ask = g->now + gsp_ask_gap(g) / 2;
     sure(g, i, accusers, n, why); /* the first sets the time, each other one shortens it */
     gsp_rumour(g, i);
     return 0;

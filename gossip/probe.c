@@ -116,7 +116,21 @@ static bool spoke(const struct gossip *g, const struct gsp_member *m)
     return m->heard > m->doubt->start && g->now - m->heard < 2 * g->cfg.probe_interval;
 }
 
-/* A refutation may have missed us: two others are asked, every half of the shortest suspicion. */
+static void ping(struct gossip *g, uint32_t i, uint32_t seq)
+{
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    gsp_begin(g, &o, buf, GSP_PING);
+    gsp_put_u32(&o, seq);
+    gsp_piggyback(g, &o, i);
+    gsp_send(g, gsp_id(&g->m[i]), &g->m[i].word->st.addr, &o);
+}
+
+/* A refutation may have missed us: two others are asked, every half of the shortest suspicion. And the
+ * suspect itself: it hears of the accusation, and an answer spares it whatever others say. Without that a
+ * single liar, who names accusers that never accused, has a healthy member declared dead by those whom
+ * the refutation reaches too late. */
 static void ask(struct gossip *g, uint32_t i)
 {
     struct gsp_doubt *d = g->m[i].doubt;
@@ -125,6 +139,7 @@ static void ask(struct gossip *g, uint32_t i)
         return;
     d->ask = g->now + gsp_ask_gap(g);
     gsp_ask_about(g, i);
+    ping(g, i, ++g->seq);
 }
 
 vi_time gsp_ask_gap(const struct gossip *g)
@@ -174,17 +189,6 @@ vi_time gsp_doubt_deadline(const struct gossip *g)
 }
 
 /* ---- our own probes --------------------------------------------------------------------------- */
-
-static void ping(struct gossip *g, uint32_t i, uint32_t seq)
-{
-    uint8_t buf[GOSSIP_DATAGRAM_MAX];
-    struct gsp_out o;
-
-    gsp_begin(g, &o, buf, GSP_PING);
-    gsp_put_u32(&o, seq);
-    gsp_piggyback(g, &o, i);
-    gsp_send(g, gsp_id(&g->m[i]), &g->m[i].word->st.addr, &o);
-}
 
 static void shuffle(struct gossip *g)
 {

@@ -226,11 +226,11 @@ static void publish(struct peers *p, unsigned k, uint64_t version)
     uint8_t bytes[200] = {0};
     struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
 
-    memcpy(bytes, &version, 8);
-    bytes[8] = (uint8_t)k;
+    bytes[100] = (uint8_t)k;
     ev.record.kind = (uint8_t)(1 + k % 3);
     ev.record.key = ev.record.origin = *peers_id(p, k);
     ev.record.version = version;
+    peers_record(p, k, ev.record.kind, &ev.record.key, version, bytes, sizeof bytes);
     ev.record.bytes = bytes;
     ev.record.len = sizeof bytes;
     peers_event(p, k, &ev);

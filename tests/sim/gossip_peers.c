@@ -45,15 +45,21 @@ void peers_stub(uint8_t sig[GOSSIP_SIG], const uint8_t *data, size_t len, const 
     crypto_shorthash(sig, data, len, pk);
 }
 
-static void sign(void *arg, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG])
+void peers_sign(struct peers *p, unsigned n, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG])
 {
-    struct peer *me = arg;
-    const struct disk *d = &me->p->disk[me->n];
+    const struct disk *d = &p->disk[n];
 
-    if (me->p->cfg.crypto)
+    if (p->cfg.crypto)
         crypto_sign_detached(sig, NULL, data, len, d->sk);
     else
         peers_stub(sig, data, len, d->pk);
+}
+
+static void sign(void *arg, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG])
+{
+    struct peer *me = arg;
+
+    peers_sign(me->p, me->n, data, len, sig);
 }
 
 static bool verify(void *arg, const uint8_t key[GOSSIP_KEY], const uint8_t *data, size_t len,
@@ -75,11 +81,40 @@ static bool admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP_KE
     return len == 40 && !memcmp(cert, "admitted", 8) && !memcmp(cert + 8, key, 32);
 }
 
+#define RECORD_HEAD (8 + GOSSIP_SIG)
+
+/* What is signed of a record: kind, key, version, the caller's bytes. */
+static size_t record_text(uint8_t out[1 + VI_ID_SIZE + 8 + GOSSIP_RECORD_MAX], uint8_t kind, const struct vi_id *key,
+                          uint64_t version, const uint8_t *bytes, size_t len)
+{
+    size_t n = len - RECORD_HEAD;
+
+    out[0] = kind;
+    memcpy(out + 1, key->b, VI_ID_SIZE);
+    memcpy(out + 1 + VI_ID_SIZE, &version, 8);
+    memcpy(out + 1 + VI_ID_SIZE + 8, bytes + RECORD_HEAD, n);
+    return 1 + VI_ID_SIZE + 8 + n;
+}
+
+void peers_record(struct peers *p, unsigned n, uint8_t kind, const struct vi_id *key, uint64_t version,
+                  uint8_t *bytes, size_t len)
+{
+    uint8_t text[1 + VI_ID_SIZE + 8 + GOSSIP_RECORD_MAX];
+
+    memcpy(bytes, &version, 8);
+    peers_sign(p, n, text, record_text(text, kind, key, version, bytes, len), bytes + 8);
+}
+
 static bool accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
                    uint64_t version, const uint8_t *bytes, size_t len)
 {
-    (void)arg, (void)key, (void)origin;
-    return kind && len >= 8 && !memcmp(bytes, &version, 8);
+    struct peer *me = arg;
+    unsigned n = peers_index(me->p, origin);
+    uint8_t text[1 + VI_ID_SIZE + 8 + GOSSIP_RECORD_MAX];
+
+    if (!kind || len < RECORD_HEAD || len > GOSSIP_RECORD_MAX || memcmp(bytes, &version, 8) != 0 || n == me->p->cfg.n)
+        return false;
+    return verify(arg, me->p->disk[n].pk, text, record_text(text, kind, key, version, bytes, len), bytes + 8);
 }
 
 static void make_disk(struct peers *p, unsigned n)
@@ -244,7 +279,8 @@ static void deliver(void *arg, unsigned n, void *node, vi_time now, unsigned fro
         .kind = GOSSIP_EV_DATAGRAM,
         .datagram = {.from = p->disk[from].id, .data = data, .len = len}};
 
-    (void)n;
+    if (p->cfg.heard)
+        p->cfg.heard(p->cfg.arg, n, data, len);
     step(node, now, &ev);
 }
 
@@ -337,7 +373,7 @@ unsigned peers_index(const struct peers *p, const struct vi_id *id)
 int peers_event(struct peers *p, unsigned n, const struct gossip_event *ev)
 {
     struct peer *me = world_node(p->w, n);
-    int err = gossip_step(me->g, world_now(p->w), ev);
+    int err = gossip_step(me->g, world_node_now(p->w, n), ev);
 
     carry_out(me);
     world_touch(p->w, n);

@@ -18,6 +18,8 @@ struct peers_config {
     void (*tune)(struct gossip_config *c); /* may be NULL */
     /* Hears of every change of a member (about) at a node; may be NULL. */
     void (*notice)(void *arg, unsigned at, unsigned about, const struct gossip_effect *fx);
+    /* Hears every datagram that comes to a running node; may be NULL. */
+    void (*heard)(void *arg, unsigned at, const uint8_t *data, size_t len);
     void *arg;
     bool always_pool; /* share words also when there are few */
 };
@@ -31,6 +33,12 @@ struct gossip *peers_core(struct peers *p, unsigned n);
 const struct vi_id *peers_id(const struct peers *p, unsigned n);
 unsigned peers_index(const struct peers *p, const struct vi_id *id); /* n: nobody */
 int peers_event(struct peers *p, unsigned n, const struct gossip_event *ev);
+/* n's signature, of whatever kind this world has. */
+void peers_sign(struct peers *p, unsigned n, const uint8_t *data, size_t len, uint8_t sig[GOSSIP_SIG]);
+/* Makes a record of n's: len bytes, of which the first 72 are version and signature, the others the
+ * caller's. Other records are refused by all. */
+void peers_record(struct peers *p, unsigned n, uint8_t kind, const struct vi_id *key, uint64_t version,
+                  uint8_t *bytes, size_t len);
 /* Restarts lose the disk: the incarnation starts at 0 again. */
 void peers_lose_disk(struct peers *p, unsigned n);
 

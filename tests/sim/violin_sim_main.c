@@ -5,12 +5,15 @@
 
 #include <sodium.h>
 
+#include "tests/sim/command.h"
 #include "tests/sim/measure.h"
 
 static int usage(FILE *out, int status)
 {
     fprintf(out,
-            "usage: violin-sim measure CASE [--seed N] [--n N] [--swim] [--alpha A] [--beta B]\n"
+            "usage: " COMMAND_RUN_USAGE "\n"
+            "       " COMMAND_SOAK_USAGE "\n"
+            "       violin-sim measure CASE [--seed N] [--n N] [--swim] [--alpha A] [--beta B]\n"
             "                  [--anomalous N] [--blocked S] [--normal S] [--duration S] [--domains N]\n\ncases:\n");
     for (const struct measure_case *c = measure_cases; c->name; c++)
         fprintf(out, "  %-18s %s\n", c->name, c->what);
@@ -71,5 +74,9 @@ int main(int argc, char **argv)
         return 1;
     if (argc >= 2 && !strcmp(argv[1], "measure"))
         return measure(argc - 2, argv + 2);
+    if (argc >= 2 && !strcmp(argv[1], "run"))
+        return command_run(argc - 2, argv + 2);
+    if (argc >= 2 && !strcmp(argv[1], "soak"))
+        return command_soak(argc - 2, argv + 2);
     return usage(argc >= 2 && !strcmp(argv[1], "--help") ? stdout : stderr, argc >= 2 ? 0 : 2);
 }

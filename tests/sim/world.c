@@ -258,6 +258,11 @@ static vi_time node_clock(const struct node *n, vi_time t)
     return n->rate == 1 ? t : (vi_time)((double)t * n->rate);
 }
 
+vi_time world_node_now(const struct world *w, unsigned n)
+{
+    return node_clock(&w->nodes[n], w->now);
+}
+
 static vi_time world_clock(const struct node *n, vi_time d)
 {
     vi_time t;

@@ -46,6 +46,7 @@ struct world *world_new(const struct world_config *cfg);
 void world_free(struct world *w);
 
 vi_time world_now(const struct world *w);
+vi_time world_node_now(const struct world *w, unsigned n); /* by the node's own clock */
 struct vi_rng *world_rng(struct world *w); /* for the test's own choices; part of the run */
 void *world_node(struct world *w, unsigned n); /* NULL: down */
 unsigned world_life(const struct world *w, unsigned n);
