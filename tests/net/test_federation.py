@@ -155,7 +155,6 @@ def environment_across():
     ping("e", "10.5.0.2", 90)
     ping("v", "10.5.0.1")
     assert "host6.venus" in earth[1].json("env", "show", "pair")["hosts"]
-    assert not {"host5.venus", "host5"} & sessions(earth[1]) or settled(venus) == "host5"
 
 
 @test
