@@ -76,6 +76,7 @@ static const struct key keys[] = {
     K_WHOLE("cert-lifetime", cert_lifetime, 31536000, 60, 315360000, "s",
             "of the certificates that this host gives; each is renewed when two thirds of it are over"),
     K_WHOLE("probe-interval", probe_interval, 1000, 100, 60000, "ms", "between two probes of other members"),
+    K_WHOLE("peer-nice", peer_nice, -5, -20, 0, NULL, "priority of the peer's process: less is sooner, for frames and gossip on a busy host"),
     K_WORD("log-level", log_level, "info", "error|warn|info|debug", "what goes to the log"),
     K_WHOLE("events-kept", events_kept, 1000, 10, 100000, NULL, "for `violin events`"),
 };

@@ -47,6 +47,7 @@ struct config {
     /* keys */
     long cert_lifetime;    /* s */
     /* gossip */
+    long peer_nice;
     long probe_interval;   /* ms */
     /* the rest */
     char log_level[CONFIG_TEXT];

@@ -8,6 +8,7 @@
  *   violin config        the configuration
  *   anything else        a client of the running peer's control socket */
 #include <argp.h>
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <sodium.h>
@@ -15,6 +16,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
 
 #include "peer/agent.h"
 #include "peer/base/log.h"
@@ -149,6 +152,8 @@ static int run_peer_child(void)
     if (err)
         return err;
     call_process("violin-peer");
+    if (geteuid() == 0 && c.peer_nice && setpriority(PRIO_PROCESS, 0, (int)c.peer_nice)) /* inherited by its threads */
+        fprintf(stderr, "violin: the peer keeps its priority: %s\n", strerror(errno));
     if (peer_child_prepare(c.user, c.group, why, sizeof why)) {
         fprintf(stderr, "violin: %s\n", why);
         return EXIT_CONFIGURATION;
