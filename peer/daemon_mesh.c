@@ -132,7 +132,11 @@ void daemon_connect_seeds(struct daemon *d)
 
 static void calls_send(void *arg, const struct vi_id *peer, const uint8_t *data, size_t len)
 {
-    (void)daemon_send(arg, peer, MESH_CHANNEL_CALL, data, len);
+    struct daemon *d = arg;
+    /* also to a revoked peer: it is told that it is one */
+    if (mesh_io_send(d->mesh, peer, MESH_CHANNEL_CALL, data, len) == VI_ENOTFOUND && !daemon_keys_blocked(d, peer) &&
+        daemon_introduce(d, peer, NULL))
+        (void)mesh_io_send(d->mesh, peer, MESH_CHANNEL_CALL, data, len);
 }
 
 static int calls_answer(void *arg, const struct vi_id *from, unsigned method, const uint8_t *body,
