@@ -9,28 +9,12 @@
 
 #define RECENT (60 * VI_SEC)
 
-/* Whoever removed us told us nothing: a refutation since then was not for us to hear. Every suspicion
- * begins anew, or all that waited would run out at this moment. */
-static void doubt_anew(struct gossip *g)
-{
-    const struct gsp_suspicion s = {g->cfg.alpha, g->cfg.beta, g->cfg.confirmations, g->cfg.probe_interval};
-
-    for (uint32_t k = 0; k < g->nsuspects; k++) {
-        struct gsp_doubt *d = g->m[g->suspects[k]].doubt;
-
-        d->start = g->now;
-        d->until = g->now + gsp_suspicion_time(&s, g->norder + 1, 0);
-        d->ask = g->now + gsp_ask_gap(g);
-    }
-}
-
 static void leave(struct gossip *g)
 {
     bool owed = g->owed;
 
     g->aside = g->owed = false;
     g->unheard = g->answered = 0;
-    doubt_anew(g);
     gsp_retry_lost(g); /* whom we lost meanwhile, we may have lost by our own fault */
     if (owed)
         gsp_self_word(g, 0, g->left);

@@ -292,6 +292,19 @@ static void the_exit_status_tells(void **state)
     assert_int_equal(command_run(0, NULL), 2);
 }
 
+static void soak_takes_its_options(void **state)
+{
+    char *good[] = {"--seeds", "3", "--seed", "3", "--jobs", "2"}, *none[] = {"--seconds", "0"};
+    char *bad[] = {"--jobs", "0"}, *odd[] = {"--seeds", "many"}, *open[] = {"--seed"};
+
+    (void)state;
+    assert_int_equal(command_soak(6, good), 0);
+    assert_int_equal(command_soak(2, none), 0);
+    assert_int_equal(command_soak(2, bad), 2);
+    assert_int_equal(command_soak(2, odd), 2);
+    assert_int_equal(command_soak(1, open), 2);
+}
+
 static void the_examples_are_as_they_say(void **state)
 {
     glob_t g;
@@ -320,6 +333,7 @@ int main(void)
         cmocka_unit_test(the_picture_is_whole),
         cmocka_unit_test(json_has_what_the_text_has),
         cmocka_unit_test(the_exit_status_tells),
+        cmocka_unit_test(soak_takes_its_options),
         cmocka_unit_test(the_examples_are_as_they_say),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
