@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Two domains and a stranger's: representatives, federation, an environment across both, cuts that heal, a
 revoked and an unfederated host. CUT=300 makes the cut last as long (default 25 s)."""
-import json, os, re, subprocess, sys, time
+import os, signal, subprocess, sys, time
 
 from harness import main, test
 from lab import Lab, run, wait_for
@@ -164,8 +164,10 @@ def another_represents():
     old = next(h for h in earth if h.name == name)
     if old is earth[1]:
         return  # it carries the guest of the test above: another time
-    for p in old.pids():
-        os.kill(p, 9)
+    pids = old.pids()
+    for sig in (signal.SIGSTOP, signal.SIGKILL):  # all at once: who sees another die says good-bye
+        for p in pids:
+            os.kill(p, sig)
     old.stop()
     rest = [h for h in earth if h is not old]
     wait_for("another represents earth", lambda: settled(rest), 60)

@@ -154,8 +154,9 @@ def killed():
     lab.procs.append(monitor)
     pids = [victim.pid_of(role) for role in ("peer", "agent", "peer-child")]
     assert all(pids), pids
-    for p in pids:
-        os.kill(p, signal.SIGKILL)
+    for sig in (signal.SIGSTOP, signal.SIGKILL):  # all at once: who sees another die says good-bye
+        for p in pids:
+            os.kill(p, sig)
     took = all_say(others, f"{victim.name} is dead", lambda s: s[victim.name] == "dead")
     say(f"killed peer: known to all after {took:.1f} s")
     names = {h.name for h in others}
