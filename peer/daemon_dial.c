@@ -55,7 +55,24 @@ static bool address_of(struct daemon *d, const struct vi_id *peer, struct mesh_a
         *to = path.addr;
     else if (gossip_member_find(d->gossip, peer, &m))
         daemon_gossip_addr(to, &m.addr);
+    else if (path.kind == MESH_PATH_PUNCHED) /* another domain's */
+        *to = path.addr;
     return to->family != 0;
+}
+
+/* Its static key: by its own signed word, or, of another domain's peer, by its certificate in the session. */
+static bool key_of(struct daemon *d, const struct vi_id *peer, uint8_t x[CERT_KEY])
+{
+    struct mesh_peer_info info;
+    struct gossip_member m;
+    struct cert c;
+    if (gossip_member_find(d->gossip, peer, &m) && cert_decode(&c, m.cert, m.cert_len) == 0)
+        memcpy(x, c.x, CERT_KEY);
+    else if (mesh_peer_find(mesh_io_core(d->mesh), peer, &info) && info.has_cert)
+        memcpy(x, info.cert->x, CERT_KEY);
+    else
+        return false;
+    return true;
 }
 
 /* ---- the end ---- */
@@ -242,9 +259,8 @@ struct dial *daemon_dial(struct daemon *d, const struct vi_id *peer, const void 
                          uint64_t bandwidth, bulk_done *done, void *arg, char *why, size_t cap)
 {
     struct dial *l = calloc(1, sizeof *l);
-    struct gossip_member m;
-    struct cert c;
-    if (!gossip_member_find(d->gossip, peer, &m) || cert_decode(&c, m.cert, m.cert_len) || len > sizeof l->purpose) {
+    uint8_t x[CERT_KEY];
+    if (!key_of(d, peer, x) || len > sizeof l->purpose) {
         snprintf(why, cap, "the destination isn't known any more");
         goto fail;
     }
@@ -253,7 +269,7 @@ struct dial *daemon_dial(struct daemon *d, const struct vi_id *peer, const void 
         goto fail;
     *l = (struct dial){.d = d, .peer = *peer, .purpose_len = len, .fd = fd, .bandwidth = bandwidth, .done = done,
                        .arg = arg};
-    memcpy(l->x, c.x, sizeof l->x);
+    memcpy(l->x, x, sizeof l->x);
     memcpy(l->purpose, purpose, len);
     attempt(l, NULL);
     if (l->bulk)
