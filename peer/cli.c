@@ -475,6 +475,8 @@ static int do_handover(struct cli_client *c, struct args *a)
     }
     if (strcmp(a->arg[0], "resolve") || a->n != 3)
         return cli_usage("handover wants: list, or resolve ID keep-here|give-up", a->arg[0]);
+    if (strcmp(a->arg[2], "keep-here") && strcmp(a->arg[2], "give-up"))
+        return cli_usage("handover resolve wants an ID, and keep-here or give-up", a->arg[2]);
     cli_params_init(&p);
     vi_write_map(&p.w, 2);
     vi_write_str(&p.w, "id");
@@ -493,6 +495,8 @@ static int do_mode(struct cli_client *c, struct args *a)
     struct cli_params p;
     if (a->n == 0)
         return cli_ask(c, a, "mode.get", NULL, fields, "");
+    if (strcmp(a->arg[0], "observe") && strcmp(a->arg[0], "auto"))
+        return cli_usage("mode wants nothing, observe or auto", a->arg[0]);
     cli_one_param(&p, "mode", a->arg[0]);
     return cli_ask(c, a, "mode.set", &p, fields, "");
 }

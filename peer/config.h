@@ -66,6 +66,10 @@ int config_parse(struct config *c, const char *text, size_t len, const char *nam
 /* Every key with its meaning, range and value; parses again. */
 void config_print(const struct config *c, FILE *out);
 
+/* Do the settings fit this host: addresses, seeds, folders, user and group? A line into out for each that doesn't
+ * (folders that the start makes may be missing); returns how many. Resolves names, so it may block. */
+unsigned config_surroundings(const struct config *c, FILE *out);
+
 /* `violin config check|print`. argv[0] is "config". Returns the exit status. */
 int config_command(const char *path, int argc, char **argv);
 

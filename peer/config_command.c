@@ -34,11 +34,13 @@ int config_command(const char *path, int argc, char **argv)
 {
     static const struct argp argp = {
         NULL, option, "check\nprint",
-        "Checks the configuration file (violin -c FILE config check), or prints every setting with its meaning, "
-        "its range and the value in force, in a form that parses again.",
+        "Checks the configuration file (violin -c FILE config check), also whether its addresses, folders, user and "
+        "group fit this host; or prints every setting with its meaning, its range and the value in force, in a form "
+        "that parses again.",
         NULL, NULL, NULL};
     struct args a = {0};
     struct config c;
+    unsigned wrong;
     char why[600] = "", name[] = "violin config";
     argv[0] = name;
     if (argp_parse(&argp, argc, argv, 0, NULL, &a))
@@ -47,9 +49,12 @@ int config_command(const char *path, int argc, char **argv)
         fprintf(stderr, "violin: %s\n", why);
         return 1;
     }
-    if (!strcmp(a.verb, "print"))
+    if (!strcmp(a.verb, "print")) {
         config_print(&c, stdout);
-    else
+        return 0;
+    }
+    wrong = config_surroundings(&c, stderr);
+    if (wrong == 0)
         printf("%s: %s\n", path, access(path, F_OK) ? "not there; the defaults hold" : "good");
-    return 0;
+    return wrong ? 1 : 0;
 }

@@ -147,11 +147,43 @@ static void test_example(void **unused)
     free(file);
 }
 
+static unsigned fits(const char *text, const char *word)
+{
+    char *said = NULL;
+    size_t len = 0;
+    FILE *f = open_memstream(&said, &len);
+    unsigned wrong;
+    assert_non_null(f);
+    assert_int_equal(parse(text), 0);
+    wrong = config_surroundings(&c, f);
+    fclose(f);
+    if (!strstr(said, word))
+        fail_msg("`%s` says `%s`, not `%s`", text, said, word);
+    free(said);
+    return wrong;
+}
+
+static void test_surroundings(void **unused)
+{
+#define HERE "user = root\ngroup = root\n"
+    (void)unused;
+    assert_int_equal(fits(HERE, ""), 0);
+    assert_int_equal(fits(HERE "listen = \"host\"\n", "listen: `host`"), 1);
+    assert_int_equal(fits(HERE "listen = \"::1\"\nadvertise = \"127.0.0.1:7411\"\n", ""), 0);
+    assert_int_equal(fits(HERE "advertise = \"127.0.0.1\"\n", "advertise"), 1);
+    assert_int_equal(fits(HERE "seeds = {\"a@b:1\", \"c\"}\n", "seeds: `c`"), 2);
+    assert_int_equal(fits(HERE "image-dirs = {\"/nowhere/at/all\", \"/\"}\n", "/nowhere/at/all: No such file"), 1);
+    assert_int_equal(fits(HERE "image-dirs = {\"/dev/null\"}\n", "no folder"), 1);
+    assert_int_equal(fits(HERE "state-dir = \"here\"\n", "whole path"), 1);
+    assert_int_equal(fits("user = nobody-at-all\ngroup = none-at-all\n", "useradd --system nobody-at-all"), 2);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_values), cmocka_unit_test(test_wrong), cmocka_unit_test(test_comments), cmocka_unit_test(test_bounds),
         cmocka_unit_test(test_prints_what_parses), cmocka_unit_test(test_example),
+        cmocka_unit_test(test_surroundings),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
