@@ -13,6 +13,7 @@
 #ifndef OVERLAY_DATAPATH_H
 #define OVERLAY_DATAPATH_H
 
+#include "overlay/matrix.h"
 #include "overlay/mesh.h"
 #include "overlay/switch.h"
 
@@ -23,13 +24,14 @@
 #define DATAPATH_RELAYED   512 /* packets that wait to be sent through a relay, or came so; more are dropped */
 #define DATAPATH_UNKNOWN   64 /* packets of unknown sessions kept for the mesh; more are dropped */
 #define DATAPATH_THREADS   8
+#define DATAPATH_CLAIMS    64 /* addresses that wait to be collected; more are dropped, guests say them again */
 
 #define DATAPATH_COUNTERS(X)                                                                       \
     X(tx_frames) X(tx_bytes) X(tx_packets) X(rx_frames) X(rx_bytes) X(rx_packets) X(tx_no_session) \
     X(tx_no_number) X(tx_errors) X(tx_busy) X(tx_too_big) X(tx_superframes) X(tx_gso) X(tx_gso_refused) \
     X(rx_short) X(rx_unknown) X(rx_replay) X(rx_auth) X(rx_number) X(rx_old) X(rx_stray) X(rx_gro) \
     X(rx_superframes) X(rx_fragments) X(rx_incomplete) X(tap_errors) X(tap_refused) X(tap_header)   \
-    X(too_long) X(probes) X(black_holes) X(gso_off) X(gro_off) X(tx_relayed)      \
+    X(too_long) X(tx_asked) X(probes) X(black_holes) X(gso_off) X(gro_off) X(tx_relayed)      \
     X(rx_relayed) X(tx_relay_full) X(rx_relay_full)
 struct datapath_counters {
 #define X(name) uint64_t name;
@@ -101,5 +103,16 @@ void datapath_collect_relayed(struct datapath *d,
                               void *arg);
 /* A data packet that came through a relay (MESH_FX_DATA): as if the socket had it. */
 void datapath_inject(struct datapath *d, const uint8_t *data, size_t len);
+
+/* A guest here said, by ARP or neighbour discovery, that it has this address; env: where. The same is told once a
+ * minute at most. wake() says that there are some. */
+struct datapath_claim {
+    struct vi_id env;
+    uint8_t mac[6], ip[IP_BYTES];
+};
+void datapath_collect_claims(struct datapath *d, void (*each)(void *arg, const struct datapath_claim *c), void *arg);
+
+/* What this host's guests of env have sent to other hosts and received from them: rows, cap at most. */
+unsigned datapath_traffic(struct datapath *d, const struct vi_id *env, struct matrix_row *rows, unsigned cap);
 
 #endif

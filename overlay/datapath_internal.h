@@ -17,6 +17,7 @@
 #include "overlay/datapath.h"
 #include "overlay/gso.h"
 #include "overlay/health.h"
+#include "overlay/matrix.h"
 #include "overlay/pmtu.h"
 #include "overlay/reassembly.h"
 
@@ -148,6 +149,13 @@ struct via_packet {
     uint8_t bytes[MESH_INNER_MAX];
 };
 
+#define SEEN_CLAIMS 128
+
+struct seen_claim {
+    struct datapath_claim claim;
+    vi_time at; /* 0: none */
+};
+
 struct worker {
     struct datapath *d;
     unsigned index;
@@ -163,7 +171,8 @@ struct worker {
     struct switch_table *table; /* of this batch */
     struct keyring *keyring;
     struct taps *taps;
-    struct forward_rate rates[SWITCH_ENVS];
+    struct forward_rates rates[SWITCH_ENVS];
+    struct seen_claim claims[SEEN_CLAIMS];
     uint16_t fragment;
     bool gro;
     struct health gro_health, tap_health;
@@ -174,6 +183,7 @@ struct worker {
     struct send_batch send;
     struct receive_batch receive;
     struct reassembly parts;
+    struct matrix matrix; /* others read it */
     uint8_t tap_in[TAP_BYTES], segment[TAP_BYTES], probe[PATH_MOST];
 };
 
@@ -207,6 +217,8 @@ struct datapath {
     pthread_mutex_t mail; /* over what threads leave for the owner */
     unsigned n_unknown;
     struct unknown unknown[DATAPATH_UNKNOWN];
+    unsigned n_claims;
+    struct datapath_claim claims[DATAPATH_CLAIMS];
     unsigned n_relayed;
     struct via_packet *relayed; /* DATAPATH_RELAYED, from the first one on */
 };
@@ -233,6 +245,11 @@ void tx_frame(struct worker *w, const struct switch_env_table *t, unsigned peer,
 void tx_flush(struct worker *w);
 /* A packet of the data path's own, sent at once: 0 or an errno. len: of the plaintext. */
 int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t len);
+
+/* datapath_seen.c */
+void seen_claim(struct worker *w, const struct vi_id *env, const uint8_t *frame, size_t len);
+void seen_traffic(struct worker *w, const struct vi_id *env, const struct forward_decision *f, const uint8_t *frame,
+                  uint64_t frames, size_t len);
 
 /* datapath_rx.c */
 void rx_socket(struct worker *w);

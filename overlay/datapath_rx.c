@@ -111,6 +111,8 @@ static void frame_in(struct worker *w, const struct session *s, unsigned number,
     }
     tap = f.to == FORWARD_LOCAL ? tap_of(w, &t->env) : NULL;
     if (tap)
+        seen_traffic(w, &t->env, &f, frame, 1, len);
+    if (tap)
         tap_write(w, tap, frame, len, flags & FLAG_PARTIAL);
     else
         count(&w->n.dropped[f.why], 1);

@@ -169,8 +169,12 @@ static void frame_out(struct worker *w, unsigned env, uint8_t *hdr, size_t len)
     if (v.csum_at) /* inside something that the other end doesn't look into */
         vnet_complete(frame, len, v.csum_start, v.csum_at);
     flags = v.partial ? FLAG_PARTIAL : 0;
+    if (f.src_known)
+        seen_claim(w, &t->env, frame, len);
+    seen_traffic(w, &t->env, &f, frame, v.gso ? (len - v.payload + v.gso_size - 1) / v.gso_size : 1, len);
     count(&w->n.tx_frames, 1);
     count(&w->n.tx_bytes, len);
+    count(&w->n.tx_asked, f.asked);
     if (f.to == FORWARD_PEER) {
         tx_frame(w, t, f.peer, flags, frame, len, v.gso ? &v : NULL);
         return;

@@ -5,10 +5,15 @@
  * that its guests of that environment have, numbered; it is said again until acknowledged, and every
  * 10 s. A MAC that one host states is believed of another only with a transfer signed by the first
  * (peer/base/transfer.h), or when the first took it off its list, or is gone. Everything else is a
- * conflict: counted, reported, and the first statement stays. overlay/README.md has the messages. */
+ * conflict: counted, reported, and the first statement stays. overlay/README.md has the messages.
+ *
+ * Addresses: a host also says which IP addresses its guests said, by ARP or neighbour discovery, that they have. They
+ * only tell whom a question is sent to (and in a strict environment, whose an address is), so nothing is lost when one
+ * is missing or wrong: the question then goes to everybody. Forgotten 20 minutes after the guest said it last. */
 #ifndef OVERLAY_SWITCH_H
 #define OVERLAY_SWITCH_H
 
+#include "overlay/frame_says.h"
 #include "peer/base/clock.h"
 #include "peer/base/id.h"
 #include "peer/base/transfer.h"
@@ -16,6 +21,8 @@
 #define SWITCH_ENVS        64
 #define SWITCH_MACS        1024 /* stated by others, in one environment */
 #define SWITCH_LOCAL_MACS  256  /* ours, in one environment */
+#define SWITCH_MAC_IPS     8    /* addresses of one MAC; a further one takes the oldest's place */
+#define SWITCH_IPS         1024 /* addresses of one environment; questions for others go to everybody */
 #define SWITCH_PEERS       256  /* hosts that take part in one environment, as far as we reach */
 #define SWITCH_MESSAGE_MAX 1200
 
@@ -27,13 +34,21 @@ struct switch_mac {
     uint16_t peer; /* index into switch_env_table.peers, when not local */
 };
 
+/* An IP address that a guest says it has. */
+struct switch_ip {
+    uint8_t ip[IP_BYTES], mac[6];
+    bool used, local, many; /* many: several MACs have it, say their hosts */
+    uint16_t peer;          /* index into switch_env_table.peers, when not local */
+};
+
 struct switch_env_table {
     struct vi_id env;
-    bool used;
-    unsigned n_peers;
+    bool used, strict;
+    unsigned n_peers, n_ips;
     struct vi_id peers[SWITCH_PEERS];
     uint16_t number[SWITCH_PEERS];  /* the peer's number for this environment; 0: it hasn't said yet */
     struct switch_mac macs[SWITCH_MACS * 2]; /* open addressing by switch_mac_slot() */
+    struct switch_ip ips[SWITCH_IPS * 2];    /* the same by the address' hash */
 };
 
 struct switch_table {
@@ -42,6 +57,10 @@ struct switch_table {
 
 unsigned switch_mac_slot(const uint8_t mac[6]);
 const struct switch_mac *switch_table_find(const struct switch_env_table *t, const uint8_t mac[6]);
+const struct switch_ip *switch_table_find_ip(const struct switch_env_table *t, const uint8_t ip[IP_BYTES]);
+/* Into a table that nobody reads yet. A MAC twice: the first stays. An address of two MACs becomes `many`. */
+void switch_table_add(struct switch_env_table *t, const uint8_t mac[6], bool local, unsigned peer);
+void switch_table_add_ip(struct switch_env_table *t, const uint8_t ip[IP_BYTES], const uint8_t mac[6], bool local, unsigned peer);
 void switch_table_free(struct switch_table *t);
 
 /* ---- forwarding one frame (overlay/forward.c) ------------------------------------------------- */
@@ -51,30 +70,46 @@ enum forward_to { FORWARD_DROP, FORWARD_LOCAL, FORWARD_PEER, FORWARD_ALL };
 enum forward_why {
     FORWARD_OK,
     FORWARD_SHORT,       /* not a whole Ethernet header */
-    FORWARD_SPOOFED,     /* a local frame with the MAC of a guest elsewhere */
+    FORWARD_SPOOFED,     /* with the MAC of a guest elsewhere; strict: with a MAC that no guest here has */
     FORWARD_STAYS,       /* for a guest of this host: the bridge has delivered it */
-    FORWARD_RATE,        /* broadcast or unknown address, over the rate */
+    FORWARD_RATE,        /* to many, over the environment's rate */
     FORWARD_NOT_MEMBER,  /* from a peer that doesn't take part */
     FORWARD_AGAIN,       /* was forwarded once already */
+    FORWARD_GUEST_RATE,  /* to many, over its guest's rate */
+    FORWARD_UNKNOWN,     /* to a MAC that nobody states, over the rate */
+    FORWARD_ADDRESS,     /* strict: with the IP address of another guest, or ARP that names another MAC */
     FORWARD_REASONS
 };
 const char *forward_why_text(enum forward_why w);
 
-struct forward_rate { /* a token bucket: frames that go to everybody */
+struct forward_rate { /* a token bucket */
     double tokens;
     vi_time at;
 };
-#define FORWARD_RATE_PER_S 2000.0
-#define FORWARD_BURST      4000.0
+/* Of one environment, in one thread. */
+struct forward_rates {
+    struct forward_rate all, unknown;
+    struct forward_rate guest[64]; /* by the MAC's hash: guests may share one */
+};
+/* Frames a second, and at once, that go to everybody: of an environment, of a guest of it; and those to MACs that
+ * nobody states, of an environment. */
+#define FORWARD_RATE_PER_S    2000.0
+#define FORWARD_BURST         4000.0
+#define FORWARD_GUEST_PER_S   500.0
+#define FORWARD_GUEST_BURST   1000.0
+#define FORWARD_UNKNOWN_PER_S 200.0
+#define FORWARD_UNKNOWN_BURST 400.0
 
 struct forward_decision {
     enum forward_to to;
     enum forward_why why;
-    uint16_t peer; /* FORWARD_PEER */
+    uint16_t peer;            /* FORWARD_PEER */
+    bool asked;               /* an ARP request or neighbour solicitation, to the host of who can answer only */
+    bool src_known, dst_known; /* these MACs are stated */
 };
 
 /* A frame that came out of the environment's TAP. */
-struct forward_decision forward_from_tap(const struct switch_env_table *t, struct forward_rate *rate,
+struct forward_decision forward_from_tap(const struct switch_env_table *t, struct forward_rates *rates,
                                          vi_time now, const uint8_t *frame, size_t len);
 /* A frame that came from a peer; again: it was passed on once already by a host its guest has left. */
 struct forward_decision forward_from_peer(const struct switch_env_table *t, const struct vi_id *peer,
@@ -94,6 +129,7 @@ enum switch_event_kind {
     SWITCH_EV_TICK,
     SWITCH_EV_ENV,          /* this host has a bridge of env (on) or not any more */
     SWITCH_EV_PARTICIPANTS, /* all others that take part */
+    SWITCH_EV_ADDRESS,      /* a guest of ours (mac) says that it has this IP address */
     SWITCH_EV_LOCAL,        /* a guest of ours: its MACs, or that it is gone */
     SWITCH_EV_MESSAGE,
     SWITCH_EV_ACTIVATE,     /* a transfer to us was journalled: state its MACs, tell everybody */
@@ -106,6 +142,8 @@ struct switch_event {
     enum switch_event_kind kind;
     struct vi_id env, peer, guest;
     bool on;                   /* ENV, LOCAL: present */
+    bool strict;               /* ENV: guests may only speak with their own MACs and addresses */
+    uint8_t mac[6], ip[IP_BYTES]; /* ADDRESS */
     uint64_t epoch;            /* LOCAL */
     const struct vi_id *peers; /* PARTICIPANTS */
     unsigned n;                /* PARTICIPANTS, LOCAL */
@@ -150,6 +188,8 @@ struct switch_place {
     uint8_t mac[6];
     struct vi_id guest, peer;
     uint64_t epoch;
+    unsigned n_ips;
+    uint8_t ips[SWITCH_MAC_IPS][IP_BYTES];
 };
 bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigned *pos,
                        struct switch_place *out);

@@ -13,6 +13,14 @@
 #define ECHO_MOST (60 * VI_SEC)   /* a statement from before a move doesn't come later */
 #define TRANSFERS 128
 
+/* The addresses of one MAC. */
+struct says {
+    unsigned n;
+    uint8_t ip[SWITCH_MAC_IPS][IP_BYTES];
+    vi_time at[SWITCH_MAC_IPS]; /* of a guest here: when it said so last */
+    uint64_t counter;           /* of a guest elsewhere: of the message it is from */
+};
+
 struct stated {
     bool used, gone; /* gone: a tombstone: nobody states it now, the epoch is kept */
     uint8_t mac[6];
@@ -20,12 +28,14 @@ struct stated {
     uint64_t epoch;
     uint64_t counter; /* of the statement it was last in */
     vi_time gone_at;
+    struct says says;
 };
 
 struct local_mac {
     uint8_t mac[6];
     struct vi_id guest;
     uint64_t epoch;
+    struct says says;
 };
 
 struct other {
@@ -40,7 +50,8 @@ struct other {
 };
 
 struct senv {
-    bool used;
+    bool used, strict;
+    bool addresses_new, addresses_tell; /* until the next tick: the table's, ours */
     struct vi_id id;
     uint64_t counter; /* of our statement */
     unsigned n_local, n_others;
@@ -69,5 +80,37 @@ struct vswitch {
 /* NULL: not open here. */
 struct senv *switch_env(const struct vswitch *s, const struct vi_id *id);
 bool switch_is_local(const struct senv *e, const uint8_t mac[6]);
+
+/* An effect to be filled in, but for its kind; NULL: too many wait. */
+struct switch_effect *switch_push(struct vswitch *s, enum switch_effect_kind kind);
+
+int switch_env_index(const struct vswitch *s, const struct vi_id *id); /* -1: not open here */
+
+/* switch_say.c */
+void switch_say(struct vswitch *s, struct senv *e, struct other *o, vi_time now);
+void switch_ask(struct vswitch *s, const struct senv *e, struct other *o);
+void switch_say_to_all(struct vswitch *s, struct senv *e, vi_time now);
+void switch_tell_transfer(struct vswitch *s, const struct senv *e, const uint8_t *data, size_t len);
+
+/* switch_believe.c */
+struct stated *switch_find_stated(struct senv *e, const uint8_t mac[6], bool make); /* NULL: none, or no room */
+void switch_conflict(struct vswitch *s, const struct senv *e, const uint8_t mac[6], const struct vi_id *peer,
+                     const struct vi_id *has);
+/* Index of a host that has a guest by a good transfer: it takes part, also when its record isn't here yet; -1: no room. */
+int switch_known_by_transfer(struct vswitch *s, vi_time now, struct senv *e, const struct vi_id *peer);
+void switch_take_message(struct vswitch *s, vi_time now, const struct switch_event *ev);
+
+/* switch_table.c */
+int switch_other(const struct senv *e, const struct vi_id *peer); /* index into e->others; -1: takes no part */
+struct switch_env_table *switch_env_table_make(const struct senv *e);
+
+/* switch_address.c */
+struct vi_reader;
+/* empty: also of guests that have said none (any more). */
+void switch_say_addresses(struct vswitch *s, const struct senv *e, const struct other *o, bool empty);
+void switch_take_addresses(struct vswitch *s, const struct vi_id *from, struct vi_reader *r);
+void switch_address(struct vswitch *s, vi_time now, const struct switch_event *ev);
+void switch_addresses_tick(struct vswitch *s, vi_time now, struct senv *e);
+void switch_addresses_here(struct says *says, vi_time now); /* their guest has come to us: said now */
 
 #endif

@@ -34,6 +34,8 @@ bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigne
             out->guest = l->guest;
             out->peer = s->cfg.self;
             out->epoch = l->epoch;
+            out->n_ips = l->says.n;
+            memcpy(out->ips, l->says.ip, sizeof out->ips);
         } else {
             const struct stated *m = &e->stated[*pos - e->n_local];
             if (!m->used || m->gone)
@@ -42,6 +44,8 @@ bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigne
             out->guest = m->guest;
             out->peer = m->peer;
             out->epoch = m->epoch;
+            out->n_ips = m->says.n;
+            memcpy(out->ips, m->says.ip, sizeof out->ips);
         }
         (*pos)++;
         return true;

@@ -38,6 +38,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_GUESTS: a->guests = arg; return 0;
     case OPT_MEMORY: a->memory = arg; return 0;
     case OPT_CPU: a->cpu = arg; return 0;
+    case OPT_STRICT: a->strict = true; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -70,6 +71,7 @@ static const struct argp_option invite_options[] = {
 static const struct argp_option env_options[] = {
     JSON_OPTION,
     {"shares", OPT_SHARES, "N", 0, "create: its part of a CPU that is short (default 100)", 0},
+    {"strict", OPT_STRICT, NULL, 0, "create: guests speak with their own MACs and IP addresses only", 0},
     {0}};
 
 /* ---- helpers ---- */
@@ -212,12 +214,16 @@ static const struct cli_field env_fields[] = {
     {"home", "HOME", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 static const struct cli_field env_show_fields[] = {
     {"name", "name", CLI_TEXT}, {"id", "id", CLI_TEXT}, {"home", "home", CLI_TEXT},
-    {"shares", "shares", CLI_COUNT}, {"bridge", "bridge", CLI_TEXT},
+    {"shares", "shares", CLI_COUNT}, {"strict", "strict", CLI_YESNO}, {"bridge", "bridge", CLI_TEXT},
     {"vif", "in the guest's configuration", CLI_TEXT}, {"hosts", "hosts", CLI_TEXT},
     {"guests", "guests here", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 static const struct cli_field mac_fields[] = {
     {"mac", "MAC", CLI_TEXT}, {"guest", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
-    {"epoch", "EPOCH", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
+    {"epoch", "EPOCH", CLI_COUNT}, {"addresses", "ADDRESSES", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
+
+static const struct cli_field traffic_fields[] = {
+    {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT}, {"frames", "FRAMES", CLI_COUNT},
+    {"bytes", "BYTES", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
 
 static const struct cli_field path_fields[] = {
     {"host", "PATH TO", CLI_TEXT}, {"cipher", "CIPHER", CLI_TEXT}, {"datagram", "DATAGRAM", CLI_COUNT},
@@ -245,6 +251,7 @@ static int env_show(struct cli_client *c, const struct args *a, const char *meth
     }
     cli_list(&r, env_show_fields);
     env_table(&r, "macs", mac_fields);
+    env_table(&r, "traffic", traffic_fields);
     env_table(&r, "paths", path_fields);
     return 0;
 }
@@ -268,11 +275,15 @@ static int do_env(struct cli_client *c, struct args *a)
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);
         cli_params_init(&p);
-        vi_write_map(&p.w, 2);
+        vi_write_map(&p.w, a->strict ? 3 : 2);
         vi_write_str(&p.w, "name");
         vi_write_str(&p.w, a->arg[1]);
         vi_write_str(&p.w, "shares");
         vi_write_uint(&p.w, shares);
+        if (a->strict) {
+            vi_write_str(&p.w, "strict");
+            vi_write_uint(&p.w, 1);
+        }
         return env_show(c, a, "env.create", &p);
     }
     cli_one_param(&p, "name", a->arg[1]);

@@ -15,12 +15,12 @@ enum {
     OPT_INTERVAL = 'i', OPT_TIMES = 'T', OPT_JSON = 'j', OPT_FOLLOW = 'f', OPT_TTL = 't', OPT_USES = 'u',
     OPT_SHARES = 's', OPT_AFTER = 'a', OPT_LIMIT = 'n', OPT_WHY = 'w', OPT_OVERLAP = 'o', OPT_FORCE = 'F',
     OPT_DOUBTS = 'W', OPT_STATE = 'S', OPT_KIND = 'k', OPT_SUBJECT = 'b',
-    OPT_CARD = 'c', OPT_GUESTS = 'G', OPT_MEMORY = 'M', OPT_CPU = 'C'
+    OPT_CARD = 'c', OPT_GUESTS = 'G', OPT_MEMORY = 'M', OPT_CPU = 'C', OPT_STRICT = 'x'
 };
 #define JSON_OPTION {"json", OPT_JSON, NULL, 0, "print JSON", 0}
 
 struct args {
-    bool json, follow, force, doubts, card;
+    bool json, follow, force, doubts, card, strict;
     const char *guests, *memory, *cpu;
     const char *ttl, *uses, *shares, *after, *limit, *interval, *times, *why, *overlap, *state, *kind, *subject;
     unsigned n, least, most;

@@ -273,7 +273,7 @@ void daemon_envs_resign(struct daemon *d, bool all)
     }
 }
 
-int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap)
+int daemon_env_create(struct daemon *d, const char *name, unsigned shares, bool strict, char *why, size_t cap)
 {
     static struct env_definition def;
     const struct env *e;
@@ -296,6 +296,7 @@ int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char 
     snprintf(def.home, sizeof def.home, "%s", d->me.cert.domain);
     vi_rng_id(&d->rng, &def.nonce);
     def.shares = shares;
+    def.strict = strict;
     env_definition_identify(&def);
     return publish(d, &def, why, cap);
 }

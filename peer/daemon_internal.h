@@ -253,7 +253,7 @@ void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key
 void daemon_envs_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);
 void daemon_envs_participants(struct daemon *d);
 void daemon_envs_publish(struct daemon *d);
-int daemon_env_create(struct daemon *d, const char *name, unsigned shares, char *why, size_t cap);
+int daemon_env_create(struct daemon *d, const char *name, unsigned shares, bool strict, char *why, size_t cap);
 int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap);
 
 /* Signs again, with our certificate as it is now, the definitions that newcomers wouldn't believe: our own

@@ -193,8 +193,9 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
         return;
     env_bridge_name(&e->def.id, bridge);
     snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
-    vi_write_map(w, 12);
+    vi_write_map(w, 14);
     put_text(w, "name", e->def.name);
+    put_bool(w, "strict", e->def.strict);
     put_text(w, "id", vi_id_format(&e->def.id, id));
     put_text(w, "bridge", bridge);
     put_text(w, "vif", vif);
@@ -224,12 +225,13 @@ static void do_env_create(void *arg, struct rpc_call *call, struct vi_reader *pa
 {
     struct daemon *d = arg;
     char name[128], why[300] = "";
-    uint64_t shares = 100;
+    uint64_t shares = 100, strict = 0;
     int err;
     if (!rpc_param_text(call, *params, "name", true, name, sizeof name) ||
-        !rpc_param_uint(call, *params, "shares", ENV_SHARES_MAX, &shares))
+        !rpc_param_uint(call, *params, "shares", ENV_SHARES_MAX, &shares) ||
+        !rpc_param_uint(call, *params, "strict", 1, &strict))
         return;
-    err = daemon_env_create(d, name, (unsigned)shares, why, sizeof why);
+    err = daemon_env_create(d, name, (unsigned)shares, strict == 1, why, sizeof why);
     if (!err && !daemon_env_by_name(d, name)) {
         err = VI_EFULL;
         snprintf(why, sizeof why, "no room for another environment here");

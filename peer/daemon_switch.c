@@ -1,6 +1,7 @@
 /* The daemon and the environments' Ethernet: the switch core, the data path, their sockets and keys. */
 #include "peer/daemon_internal.h"
 
+#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -10,6 +11,7 @@
 #include "peer/rpc_write.h"
 
 #define USED_EVERY VI_SEC
+#define TRAFFIC_ROWS 1024 /* told of an environment; the first ones that were seen */
 
 static void on_wake(void *arg)
 {
@@ -42,6 +44,15 @@ static void on_relayed(void *arg, uint32_t local, const uint8_t *data, size_t le
     (void)mesh_step(mesh_io_core(d->mesh), daemon_now(), &ev);
 }
 
+static void on_claim(void *arg, const struct datapath_claim *c)
+{
+    struct daemon *d = arg;
+    struct switch_event ev = {.kind = SWITCH_EV_ADDRESS, .env = c->env};
+    memcpy(ev.mac, c->mac, sizeof ev.mac);
+    memcpy(ev.ip, c->ip, sizeof ev.ip);
+    switch_step(d->vswitch, daemon_now(), &ev);
+}
+
 static void on_collect(uv_async_t *a)
 {
     struct daemon *d = a->data;
@@ -49,6 +60,7 @@ static void on_collect(uv_async_t *a)
         return;
     datapath_collect(d->datapath, NULL, on_unknown, d);
     datapath_collect_relayed(d->datapath, on_relayed, d);
+    datapath_collect_claims(d->datapath, on_claim, d);
 }
 
 void daemon_switch_relayed(struct daemon *d, const uint8_t *data, size_t len)
@@ -208,7 +220,7 @@ static void on_queue(void *arg, int err, const char *detail, const struct vi_id 
 
 void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet)
 {
-    struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true};
+    struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true, .strict = e->def.strict};
     switch_step(d->vswitch, daemon_now(), &ev);
     datapath_set_tap(d->datapath, &e->def.id, tap_fd, vnet);
     for (unsigned i = 1; i < d->udp.n; i++)
@@ -263,7 +275,8 @@ void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool presen
 void daemon_switch_guests(struct daemon *d)
 {
     for (unsigned i = 0; i < ENV_MAX; i++) { /* said again: a step that found no memory must not be the last word */
-        struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = d->envs[i].def.id, .on = true};
+        struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = d->envs[i].def.id, .on = true,
+                                  .strict = d->envs[i].def.strict};
         if (!d->envs[i].open || switch_has(d->vswitch, &ev.env))
             continue;
         switch_step(d->vswitch, daemon_now(), &ev);
@@ -301,6 +314,45 @@ static void write_counters(struct daemon *d, struct vi_writer *w)
         }
 }
 
+static const char *mac_text(const uint8_t m[6], char out[18])
+{
+    snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
+    return out;
+}
+
+static void write_traffic(struct daemon *d, struct vi_writer *w, const struct env *e)
+{
+    static struct matrix_row rows[TRAFFIC_ROWS];
+    unsigned n = datapath_traffic(d->datapath, &e->def.id, rows, TRAFFIC_ROWS);
+    char mac[18];
+    vi_write_str(w, "traffic");
+    vi_write_array(w, n);
+    for (unsigned i = 0; i < n; i++) {
+        vi_write_map(w, 4);
+        put_text(w, "from", mac_text(rows[i].from, mac));
+        put_text(w, "to", mac_text(rows[i].to, mac));
+        put_uint(w, "frames", rows[i].frames);
+        put_uint(w, "bytes", rows[i].bytes);
+    }
+}
+
+static void write_place(struct daemon *d, struct vi_writer *w, const struct switch_place *p)
+{
+    static const uint8_t v4[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
+    char text[INET6_ADDRSTRLEN], uuid[VI_UUID_TEXT];
+    vi_write_map(w, 5);
+    put_text(w, "mac", mac_text(p->mac, text));
+    put_text(w, "guest", vi_uuid_format(&p->guest, uuid));
+    put_text(w, "host", vi_id_equal(&p->peer, &d->me.id) ? d->me.cert.host : daemon_member_name(d, &p->peer));
+    put_uint(w, "epoch", p->epoch);
+    vi_write_str(w, "addresses");
+    vi_write_array(w, p->n_ips);
+    for (unsigned i = 0; i < p->n_ips; i++) {
+        bool four = !memcmp(p->ips[i], v4, sizeof v4);
+        vi_write_str(w, inet_ntop(four ? AF_INET : AF_INET6, p->ips[i] + (four ? 12 : 0), text, sizeof text));
+    }
+}
+
 void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e)
 {
     struct switch_place p;
@@ -310,15 +362,8 @@ void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct
         n++;
     vi_write_str(w, "macs");
     vi_write_array(w, n);
-    for (pos = 0; switch_place_next(d->vswitch, &e->def.id, &pos, &p);) {
-        char mac[18], uuid[VI_UUID_TEXT];
-        snprintf(mac, sizeof mac, "%02x:%02x:%02x:%02x:%02x:%02x", p.mac[0], p.mac[1], p.mac[2], p.mac[3], p.mac[4],
-                 p.mac[5]);
-        vi_write_map(w, 4);
-        put_text(w, "mac", mac);
-        put_text(w, "guest", vi_uuid_format(&p.guest, uuid));
-        put_text(w, "host", vi_id_equal(&p.peer, &d->me.id) ? d->me.cert.host : daemon_member_name(d, &p.peer));
-        put_uint(w, "epoch", p.epoch);
-    }
+    for (pos = 0; switch_place_next(d->vswitch, &e->def.id, &pos, &p);)
+        write_place(d, w, &p);
     write_counters(d, w);
+    write_traffic(d, w, e);
 }

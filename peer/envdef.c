@@ -74,7 +74,7 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
 {
     struct vi_writer w;
     vi_writer_init(&w, out, cap);
-    vi_write_array(&w, 9);
+    vi_write_array(&w, d->strict ? 10 : 9); /* who doesn't know the tenth must not open a strict one */
     vi_write_uint(&w, 1);
     vi_write_str(&w, d->name);
     vi_write_str(&w, d->home);
@@ -86,6 +86,8 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
     vi_write_array(&w, d->n_allowed);
     for (unsigned i = 0; i < d->n_allowed; i++)
         vi_write_str(&w, d->allowed[i]);
+    if (d->strict)
+        vi_write_bool(&w, true);
     return sign_body(&w, sk);
 }
 
@@ -119,7 +121,7 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     if (len <= SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len - SIG);
-    fields = vi_read_array(&r, 9); /* 8: before there were other domains */
+    fields = vi_read_array(&r, 10); /* 8: before there were other domains; 10: strict */
     if (fields < 8)
         return VI_EPROTO;
     if (vi_read_uint(&r, 1) != 1)
@@ -131,8 +133,9 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     d->removed = vi_read_bool(&r);
     d->version = vi_read_uint(&r, UINT64_MAX);
     cert = vi_read_bin(&r, sizeof d->cert, &n);
-    if (fields == 9)
+    if (fields >= 9)
         read_allowed(&r, d);
+    d->strict = fields == 10 && vi_read_bool(&r);
     err = vi_read_end(&r);
     if (err)
         return err;

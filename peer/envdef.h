@@ -31,6 +31,7 @@ struct env_definition {
     bool removed;
     unsigned n_allowed;  /* domains where its guests may be, beside the home; 0: only there */
     char allowed[ENV_ALLOWED][ENV_DOMAIN_MAX];
+    bool strict; /* guests may only speak with their own MACs and IP addresses */
     uint64_t version;    /* counts changes */
     unsigned cert_len;   /* the signer's certificate, encoded: shows that it may */
     uint8_t cert[ENV_CERT_MAX];

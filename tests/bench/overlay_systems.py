@@ -78,7 +78,7 @@ class Wireguard(Pair):
     setting = "ChaCha20-Poly1305, TUN"
 
     def begin(self):
-        self.dev = [f"wg{os.getpid() % 100000}{s}{self.n}" for s in "ab"]
+        self.dev = [f"wg{os.getpid() % 100000}{s}{self.case[4]}{self.mtu // 1000}" for s in "ab"]
         keys = []
         for i in (0, 1):
             pem = os.path.join(self.dir, f"{i}.pem")
@@ -88,16 +88,24 @@ class Wireguard(Pair):
         for i in (0, 1):
             self.spawn(i, "wireguard-go", "-f", self.dev[i], env={"LOG_LEVEL": "error"})
         for i in (0, 1):
-            path = f"/var/run/wireguard/{self.dev[i]}.sock"
-            wait_for("wireguard-go's socket", lambda: os.path.exists(path), 20)
-            s = socket.socket(socket.AF_UNIX)
-            s.connect(path)
+            s = wait_for("wireguard-go's socket", lambda: self.control(self.dev[i]), 20)
             s.sendall(f"set=1\nprivate_key={keys[i][0]}\nlisten_port=51820\npublic_key={keys[1 - i][1]}\n"
                       f"endpoint={self.under[1 - i]}:51820\nallowed_ip=0.0.0.0/0\n\n".encode())
             answer = s.recv(1000).decode()
             s.close()
             if "errno=0" not in answer:
                 raise RuntimeError(f"wireguard-go: {answer}")
+
+
+    @staticmethod
+    def control(device):
+        s = socket.socket(socket.AF_UNIX)
+        try:
+            s.connect(f"/var/run/wireguard/{device}.sock")
+        except OSError:
+            s.close()
+            raise
+        return s
 
 
 class Nebula(Pair):

@@ -20,7 +20,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     static struct switch_env_table table;
     struct switch_config c = {.key_of = key_of};
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .on = true};
-    struct forward_rate rate = {0};
+    struct forward_rates rate = {0};
     struct vi_id peer = {{7}};
     const struct switch_effect *fx;
     struct transfer t;

@@ -55,7 +55,7 @@ static void frame(uint8_t out[64], const uint8_t dst[6], const uint8_t src[6])
 
 static struct forward_decision tap(const uint8_t dst[6], const uint8_t src[6], size_t len)
 {
-    struct forward_rate r = {0};
+    struct forward_rates r = {0};
     uint8_t f[64];
     frame(f, dst, src);
     return forward_from_tap(t, &r, VI_SEC, f, len);
@@ -97,22 +97,120 @@ static void from_a_peer(void **state)
     assert_int_equal(net(1, false, there, 64).why, FORWARD_AGAIN);
 }
 
+/* How many of n frames at this time get through. */
+static unsigned through(struct forward_rates *r, vi_time at, const uint8_t *f, unsigned n)
+{
+    unsigned passed = 0;
+    for (unsigned i = 0; i < n; i++)
+        passed += forward_from_tap(t, r, at, f, 64).to == FORWARD_ALL;
+    return passed;
+}
+
 static void broadcasts_are_bounded(void **state)
 {
-    struct forward_rate r = {0};
-    uint8_t f[64];
-    unsigned first = 0, second = 0;
+    static struct forward_rates r;
+    uint8_t f[64], g[64], mac[6] = {2, 0, 0, 0, 1, 0};
     (void)state;
+    memset(&r, 0, sizeof r);
     frame(f, all, here);
-    for (unsigned i = 0; i < 10000; i++)
-        first += forward_from_tap(t, &r, VI_SEC, f, 64).to == FORWARD_ALL;
-    for (unsigned i = 0; i < 10000; i++)
-        second += forward_from_tap(t, &r, 2 * VI_SEC, f, 64).to == FORWARD_ALL;
-    assert_int_equal(first, (unsigned)FORWARD_BURST);
-    assert_in_range(second, (unsigned)FORWARD_RATE_PER_S - 1, (unsigned)FORWARD_RATE_PER_S + 1);
-    assert_int_equal(forward_from_tap(t, &r, 2 * VI_SEC, f, 64).why, FORWARD_RATE);
+    assert_int_equal(through(&r, VI_SEC, f, 10000), (unsigned)FORWARD_GUEST_BURST);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_GUEST_RATE);
+    assert_in_range(through(&r, 2 * VI_SEC, f, 10000), (unsigned)FORWARD_GUEST_PER_S - 1, (unsigned)FORWARD_GUEST_PER_S + 1);
+    frame(g, all, unknown); /* another guest isn't held back by the first */
+    assert_int_equal(forward_from_tap(t, &r, 2 * VI_SEC, g, 64).to, FORWARD_ALL);
     memcpy(f, there, 6); /* a known address is not held back */
     assert_int_equal(forward_from_tap(t, &r, 2 * VI_SEC, f, 64).to, FORWARD_PEER);
+    /* many guests together: the environment's */
+    unsigned passed = 0, why = 0;
+    for (unsigned i = 0; i < 64; i++) {
+        mac[5] = (uint8_t)i;
+        frame(g, all, mac);
+        passed += through(&r, 3 * VI_SEC, g, 500);
+        why += forward_from_tap(t, &r, 3 * VI_SEC, g, 64).why == FORWARD_RATE;
+    }
+    assert_in_range(passed, 1000, (unsigned)FORWARD_BURST);
+    assert_int_not_equal(why, 0);
+}
+
+static void unknown_macs_are_bounded(void **state)
+{
+    static struct forward_rates r;
+    uint8_t f[64];
+    (void)state;
+    memset(&r, 0, sizeof r);
+    frame(f, unknown, here);
+    assert_int_equal(through(&r, VI_SEC, f, 5000), (unsigned)FORWARD_UNKNOWN_BURST);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_UNKNOWN);
+    frame(f, all, here); /* broadcasts go on */
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).to, FORWARD_ALL);
+}
+
+static const uint8_t ip_here[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 1},
+                     ip_there[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2},
+                     ip_new[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 9};
+
+static void arp(uint8_t f[64], const uint8_t src[6], const uint8_t from[16], const uint8_t to[16])
+{
+    static const uint8_t head[10] = {8, 6, 0, 1, 8, 0, 6, 4, 0, 1};
+    frame(f, all, src);
+    memcpy(f + 12, head, sizeof head);
+    memcpy(f + 22, src, 6);
+    memcpy(f + 28, from + 12, 4);
+    memcpy(f + 38, to + 12, 4);
+}
+
+static struct forward_decision ask(const uint8_t src[6], const uint8_t from[16], const uint8_t to[16])
+{
+    struct forward_rates r = {0};
+    uint8_t f[64];
+    arp(f, src, from, to);
+    return forward_from_tap(t, &r, VI_SEC, f, 64);
+}
+
+static void questions_go_to_who_can_answer(void **state)
+{
+    struct forward_decision d;
+    (void)state;
+    assert_int_equal(ask(here, ip_here, ip_there).to, FORWARD_ALL); /* nobody has said so */
+    switch_table_add_ip(t, ip_here, here, true, 0);
+    switch_table_add_ip(t, ip_there, there, false, 1);
+    d = ask(here, ip_here, ip_there);
+    assert_int_equal(d.to, FORWARD_PEER);
+    assert_int_equal(d.peer, 1);
+    assert_true(d.asked);
+    assert_int_equal(ask(unknown, ip_new, ip_here).why, FORWARD_STAYS); /* the bridge has asked it */
+    assert_int_equal(ask(here, ip_here, ip_new).to, FORWARD_ALL);
+    assert_int_equal(ask(here, ip_there, ip_there).to, FORWARD_ALL); /* gratuitous: all are to hear it */
+    switch_table_add_ip(t, ip_there, unknown, false, 0);
+    assert_int_equal(ask(here, ip_here, ip_there).to, FORWARD_ALL); /* two have it: both are to answer */
+}
+
+static void strict(void **state)
+{
+    struct forward_rates r = {0};
+    uint8_t f[64];
+    (void)state;
+    switch_table_add_ip(t, ip_here, here, true, 0);
+    switch_table_add_ip(t, ip_there, there, false, 1);
+    assert_int_equal(ask(here, ip_there, ip_new).to, FORWARD_ALL);
+    assert_int_equal(net(0, false, here, 64).to, FORWARD_LOCAL); /* from `there`, though host 1 states it */
+    t->strict = true;
+    assert_int_equal(ask(here, ip_here, ip_new).to, FORWARD_ALL);
+    assert_int_equal(ask(here, ip_new, ip_here).why, FORWARD_STAYS);
+    assert_int_equal(ask(here, ip_there, ip_new).why, FORWARD_ADDRESS);
+    assert_int_equal(tap(all, unknown, 64).why, FORWARD_SPOOFED);
+    arp(f, here, ip_here, ip_new);
+    f[22] ^= 4; /* ARP for another MAC */
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_ADDRESS);
+    frame(f, there, here); /* IPv4 */
+    f[12] = 8;
+    memcpy(f + 26, ip_here + 12, 4);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).to, FORWARD_PEER);
+    memcpy(f + 26, ip_there + 12, 4);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_ADDRESS);
+    assert_int_equal(net(1, false, here, 64).to, FORWARD_LOCAL);
+    assert_int_equal(net(0, false, here, 64).why, FORWARD_SPOOFED);
+    assert_int_equal(net(0, true, here, 64).to, FORWARD_LOCAL); /* passed on by the host it has left */
 }
 
 static void texts(void **state)
@@ -129,6 +227,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(from_a_guest, set_up, tear_down),
         cmocka_unit_test_setup_teardown(from_a_peer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(broadcasts_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(unknown_macs_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(questions_go_to_who_can_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(strict, set_up, tear_down),
         cmocka_unit_test(texts),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

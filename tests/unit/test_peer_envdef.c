@@ -47,6 +47,12 @@ static void test_definition(void **unused)
     for (int i = 0; i < n; i++) /* a part decodes to nothing, or at least isn't authentic */
         assert_int_equal(env_record_verify(b, (size_t)i, pk), VI_EAUTH);
     assert_int_equal(env_definition_encode(&d, sk, b, 40), VI_EFULL);
+    assert_false(e.strict);
+    d.strict = true;
+    n = env_definition_encode(&d, sk, b, sizeof b);
+    assert_true(n > 0 && n <= ENV_RECORD_MAX);
+    assert_int_equal(env_definition_decode(&e, b, (size_t)n), 0);
+    assert_true(e.strict);
 }
 
 static void test_bad_definitions(void **unused)
