@@ -46,6 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
+	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay: INSTALL=1 installs what it is compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
@@ -136,6 +137,15 @@ check-long: deps
 	$(Q)$(MAKE) fuzz SECONDS=600
 	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
 
+# The paper's experiments under every system, on virtual time: text, build/scenarios/{index.html,report.json}.
+.PHONY: scenarios
+EXPERIMENTS := $(patsubst %,tests/sim/experiments/%.adapt,s1 s2 s3 overhead-8 overhead-4 overhead-2 overhead-1)
+scenarios: need $(BUILD)/violin-sim
+	$(Q)mkdir -p $(BUILD)/scenarios
+	$(Q)$(BUILD)/violin-sim adapt $(EXPERIMENTS) --seeds $(or $(SEEDS),10) \
+	    --json $(BUILD)/scenarios/report.json --html $(BUILD)/scenarios/index.html
+	@echo $(BUILD)/scenarios/index.html $(BUILD)/scenarios/report.json
+
 demo: deps
 	$(Q)$(MAKE) all
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/net/demo.py
@@ -183,8 +193,9 @@ $(BUILD)/fuzz/libviolin.a: $(SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 	$(Q)rm -f $@ && ar rcs $@ $^
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libviolin.a
 	@echo '  LINK   $@'
-	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $^ $(LDLIBS) -lm
+	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lm
 $(BUILD)/fuzz/fuzz_scenario: $(BUILD)/fuzz/obj/tests/sim/scenario.o
+$(BUILD)/fuzz/fuzz_adapt: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,policy_scenario policy_world policy_cpu)
 fuzz: need $(FUZZERS)
 	$(Q)$(PYTHON) tests/fuzz/run.py --results $(BUILD)/results --seconds $(SECONDS_EACH) $(FUZZERS)
 
