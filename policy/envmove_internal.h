@@ -5,6 +5,7 @@
 #include "policy/envmove.h"
 
 #define EM_EFFECTS   1024
+#define EM_OWN       128
 #define EM_LOOKS     4  /* at a time; who finds none free tries again */
 #define EM_SHIFTING  8  /* of our guests, for rooms, at a time */
 #define EM_CHOICES   8
@@ -39,6 +40,14 @@ enum em_kind {
     EM_SHIFT, EM_SHIFTED
 };
 
+/* Questions that were asked, so that an answer is counted from its own question. */
+struct em_asked {
+    uint64_t seq;
+    vi_time at[4];
+};
+uint64_t em_asking(struct em_asked *a, vi_time now);
+bool em_answered(const struct em_asked *a, uint64_t seq, vi_time *asked); /* false: too old, or never asked */
+
 struct em_part { /* one guest of a move */
     struct vi_id uuid, from, to;
     uint64_t kb;
@@ -56,7 +65,7 @@ struct em_msg {
     enum em_kind kind;
     struct vi_id move;
     uint64_t n;     /* ballot, or the number of a question */
-    unsigned round; /* ASK and its answers; GO: slots */
+    unsigned round; /* ASK and its answers; GO: slots; GRANT, GRANTED: the question's number */
     bool flag;      /* HELD: it has GO; NONE: its guests are gone */
     struct vi_id env, home, guest, peer;
     uint64_t kb;
@@ -82,7 +91,8 @@ struct em_look {
 struct em_lead_host {
     struct vi_id id;
     bool granted, went, answered, over;
-    vi_time asked_at, granted_at; /* GRANT was said last; the one that was answered */
+    struct em_asked asked;
+    vi_time granted_at; /* when the GRANT that was answered was asked for */
     vi_time heard;
     unsigned slots;
 };
@@ -102,15 +112,16 @@ struct em_lead {
     /* asking */
     bool again;      /* for guests that are stuck, while the others go */
     unsigned round;
-    uint64_t seq;
-    vi_time asked_at[4], heard, ask_until, ask_next;
+    struct em_asked asked;
+    vi_time heard, ask_until, ask_next;
     char why[ENVMOVE_WHY];
 };
 
 struct em_place {
     struct vi_id host;
     bool leased;
-    vi_time asked_at, leased_at;
+    struct em_asked asked;
+    vi_time leased_at; /* when the lease that was given was asked for */
 };
 
 struct em_room {
@@ -134,12 +145,16 @@ struct em_room {
 
 struct em_granted_guest {
     unsigned tries;
-    vi_time next, renewed_at, asked_at, silent_since; /* the lease: answered, asked for; since when no answer */
+    vi_time next;        /* not tried again before */
+    struct em_asked asked;
     bool leased;
+    vi_time leased_at;   /* when the renewal that was answered was asked for */
+    vi_time ask_next, silent_since; /* when its renewal is asked for; since when that isn't answered */
 };
 
 struct em_grant {
-    bool used, writing, over;
+    bool used, over;
+    bool writing, rewrite; /* the record is being written; has to be, again */
     enum envmove_phase phase;
     struct vi_id move;
     uint64_t ballot;
@@ -147,6 +162,7 @@ struct em_grant {
     vi_time since, until, heard, next, tell_next;
     unsigned slots;
     struct vi_id answer_to;
+    unsigned answer_round;
     struct em_granted_guest g[ENVMOVE_GUESTS];
     char why[ENVMOVE_WHY];
 };
@@ -157,6 +173,7 @@ struct em_lease {
     struct vi_id move, env, home, guest, from, asker;
     uint64_t kb;
     double pct;
+    uint64_t asked; /* the question's number */
     vi_time since, until;
 };
 
@@ -186,7 +203,7 @@ struct envmoves {
     struct em_shifting shifting[EM_SHIFTING];
     struct em_look *looks;
     struct em_short shorts[ENVMOVE_SHORTS];
-    vi_time said_short;
+    vi_time said_short, ticked;
     struct { struct vi_id env; vi_time until; } recent[EM_RECENT];
     unsigned next_recent;
     struct { struct vi_id domain; unsigned n; vi_time since; } budget[EM_BUDGETS];
@@ -197,6 +214,8 @@ struct envmoves {
     vi_time decide_at, decide_wait;
     unsigned first, count;
     struct envmove_effect effects[EM_EFFECTS];
+    unsigned own_first, own_count; /* messages of this host to itself, taken at the end of the step */
+    struct { size_t len; uint8_t data[ENVMOVE_MESSAGE_MAX]; } own[EM_OWN];
 };
 
 /* envmove.c */
@@ -205,9 +224,8 @@ void em_fault(struct envmoves *s, const char *name);
 void em_note(struct envmoves *s, const struct vi_id *move, const struct vi_id *env, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
 bool em_own(const struct envmoves *s, const struct vi_id *peer);
-/* Sends, or hands it to this host itself. */
+/* Sends; what is for this host itself is taken at the end of the step. */
 void em_send(struct envmoves *s, vi_time now, const struct vi_id *to, const struct em_msg *m);
-void em_take(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m);
 
 /* envmove_look.c */
 int em_look_begin(struct envmoves *s, vi_time now, const struct vi_id *env, const struct vi_id *home);
@@ -239,9 +257,8 @@ void em_going_room(struct envmoves *s, vi_time now, struct em_lead *l, const str
 void em_going_refused(struct envmoves *s, vi_time now, struct em_lead *l, const struct em_msg *m);
 void em_taking_over(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m);
 void em_taking_over_tick(struct envmoves *s, vi_time now, struct em_lead *l);
+void em_lead_give_back(struct envmoves *s, vi_time now, struct em_lead *l, const char *why);
 void em_lead_ask(struct envmoves *s, vi_time now, struct em_lead *l);
-/* When the room that answered m was sure; 0: an answer to an old question. */
-vi_time em_lead_asked(const struct em_lead *l, const struct em_msg *m);
 struct em_lead_host *em_lead_host(struct em_lead *l, const struct vi_id *id);
 void em_lead_hosts(struct em_lead *l);
 

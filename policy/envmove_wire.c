@@ -169,8 +169,8 @@ static const unsigned fields[] = {
     [EM_LOOK] = ENV | HOME,
     [EM_SEEN] = SEEN,
     [EM_SHORT] = ENV | NEEDS,
-    [EM_GRANT] = PLAN,
-    [EM_GRANTED] = 0,
+    [EM_GRANT] = PLAN | ROUND,
+    [EM_GRANTED] = ROUND,
     [EM_BUSY] = PEER,
     [EM_YIELD] = PEER,
     [EM_TAKE] = 0,
@@ -265,7 +265,7 @@ static void read_fields(struct vi_reader *r, struct em_msg *m, unsigned f)
     if (f & SEEN)
         read_seen(r, &m->seen);
     if (f & ROUND)
-        m->round = (unsigned)vi_read_uint(r, 1000);
+        m->round = (unsigned)vi_read_uint(r, UINT32_MAX);
     if (f & FLAG)
         m->flag = vi_read_bool(r);
 }
@@ -324,7 +324,7 @@ int em_lease_encode(const struct em_lease *e, const struct vi_id *boot, uint8_t 
     vi_write_id(&w, &e->from);
     vi_write_uint(&w, e->kb);
     write_pct(&w, e->pct);
-    vi_write_int(&w, e->until);
+    vi_write_int(&w, e->since);
     return w.err ? w.err : (int)w.len;
 }
 
@@ -358,7 +358,7 @@ int em_record_decode(bool *is_lease, struct em_grant *g, struct em_lease *e, str
         vi_read_id(&r, &e->from);
         e->kb = vi_read_uint(&r, KB_MAX);
         e->pct = read_pct(&r, false);
-        e->until = vi_read_int(&r, 0, INT64_MAX);
+        e->since = vi_read_int(&r, 0, INT64_MAX);
         e->phase = EE_LEASED;
     } else
         return VI_EPROTO;

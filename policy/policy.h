@@ -10,6 +10,7 @@
 #include "peer/base/clock.h"
 #include "peer/base/id.h"
 #include "peer/base/rng.h"
+#include "policy/envmove.h"
 #include "policy/handover.h"
 
 #define POLICY_GUESTS    256
