@@ -163,8 +163,8 @@ def large():
                                 ("flat", "flat-1000" if QUICK else "flat-10000", ["--n", 1000 if QUICK else 10000])):
         done = [measure(case, *options)]
         for metric in done[0]:
-            report.add(name, "violin", metric, "B" if "bytes" in metric else "1/s" if "per_s" in metric else "s",
-                       [x for r in done for x in r[metric]])
+            unit = "B" if "bytes" in metric else "1/s" if "per_s" in metric else "%" if metric.endswith("_pct") else "s"
+            report.add(name, "violin", metric, unit, [x for r in done for x in r[metric]])
 
 
 report.write()
