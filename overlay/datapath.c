@@ -1,6 +1,6 @@
 /* The data path's life: threads, and what they are given. See datapath.h, datapath_internal.h.
  *
- * Each thread: epoll over its TAP queues, its socket and an eventfd. */
+ * Each thread: epoll over its TAP queues, its sockets and an eventfd. */
 #include "overlay/datapath.h"
 
 #include <errno.h>
@@ -14,8 +14,8 @@
 
 #include "overlay/datapath_internal.h"
 
-#define SOCKET SWITCH_ENVS /* in epoll's data: below it the TAPs */
-#define POKE   (SWITCH_ENVS + 1)
+#define SOCKET SWITCH_ENVS /* in epoll's data: below it the TAPs; then one a lane */
+#define POKE   (SOCKET + DATAPATH_LANES)
 
 /* ---- replaced things ---- */
 
@@ -103,9 +103,11 @@ static void judge_gro(struct worker *w)
     w->gro_bad = bad;
 }
 
-static int timeout_of(const struct worker *w)
+static int timeout_of(struct worker *w)
 {
     vi_time now;
+    if (backlog_first(&w->backlog))
+        return 0;
     if (w->next_tick == VI_NEVER)
         return -1;
     now = vi_clock_boottime();
@@ -119,15 +121,21 @@ static void batch(struct worker *w, const struct epoll_event *ev, int n)
     w->table = atomic_load(&w->d->table);
     w->keyring = atomic_load(&w->d->keyring);
     w->taps = atomic_load(&w->d->taps);
+    for (int i = 0; i < n; i++)
+        if (ev[i].data.u32 == SOCKET + LIGHT)
+            rx_socket(w, LIGHT);
     for (int i = 0; i < n; i++) {
         uint32_t what = ev[i].data.u32;
-        if (what == SOCKET)
-            rx_socket(w);
+        if (what == SOCKET + HEAVY)
+            rx_socket(w, HEAVY);
+        else if (what == SOCKET + LIGHT)
+            continue;
         else if (what == POKE)
             poked = read(w->event, &value, sizeof value) > 0;
         else
             tap_read(w, what);
     }
+    tap_turn(w);
     if (poked)
         via_receive(w);
     if (w->now >= w->next_tick || (poked && w->index == 0)) {
@@ -174,13 +182,18 @@ static struct worker *worker_make(struct datapath *d, unsigned index)
     w->d = d;
     w->index = index;
     w->next_tick = VI_NEVER;
-    w->udp_fd = d->cfg.udp_fd[index];
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     d->worker[index] = w;
-    if (w->epoll < 0 || w->event < 0 || !watch(w, w->event, POKE) || !watch(w, w->udp_fd, SOCKET))
+    if (w->epoll < 0 || w->event < 0 || !watch(w, w->event, POKE))
         return NULL;
-    never_cut(w->udp_fd);
+    for (unsigned lane = 0; lane < d->lanes; lane++) {
+        w->send[lane].lane = lane;
+        w->udp_fd[lane] = d->cfg.udp_fd[index * d->lanes + lane];
+        if (!watch(w, w->udp_fd[lane], SOCKET + lane))
+            return NULL;
+        never_cut(w->udp_fd[lane]);
+    }
     rx_gro(w, d->offload.gro);
     return w;
 }
@@ -213,6 +226,7 @@ struct datapath *datapath_start(const struct datapath_config *cfg)
     d->threads = cfg->threads ? cfg->threads : 1;
     if (d->threads > DATAPATH_THREADS)
         d->threads = DATAPATH_THREADS;
+    d->lanes = cfg->lanes == DATAPATH_LANES ? DATAPATH_LANES : 1;
     if (cfg->path_bytes)
         d->cfg.path_bytes = cfg->path_bytes < PMTU_MIN ? PMTU_MIN : cfg->path_bytes > PATH_MOST ? PATH_MOST : cfg->path_bytes;
     atomic_init(&d->epoch, 1);

@@ -25,6 +25,7 @@
 #define DATAPATH_UNKNOWN   64 /* packets of unknown sessions kept for the mesh; more are dropped */
 #define DATAPATH_THREADS   8
 #define DATAPATH_CLAIMS    64 /* addresses that wait to be collected; more are dropped, guests say them again */
+#define DATAPATH_LANES     2
 
 #define DATAPATH_COUNTERS(X)                                                                       \
     X(tx_frames) X(tx_bytes) X(tx_packets) X(rx_frames) X(rx_bytes) X(rx_packets) X(tx_no_session) \
@@ -32,7 +33,7 @@
     X(rx_short) X(rx_unknown) X(rx_replay) X(rx_auth) X(rx_number) X(rx_old) X(rx_stray) X(rx_gro) \
     X(rx_superframes) X(rx_fragments) X(rx_incomplete) X(tap_errors) X(tap_refused) X(tap_header)   \
     X(too_long) X(tx_asked) X(probes) X(black_holes) X(gso_off) X(gro_off) X(tx_relayed)      \
-    X(rx_relayed) X(tx_relay_full) X(rx_relay_full)
+    X(rx_relayed) X(tx_relay_full) X(rx_relay_full) X(tx_light) X(tx_backlog)
 struct datapath_counters {
 #define X(name) uint64_t name;
     DATAPATH_COUNTERS(X)
@@ -41,8 +42,10 @@ struct datapath_counters {
 };
 
 struct datapath_config {
-    int udp_fd[DATAPATH_THREADS]; /* the data sockets, one a thread, borrowed; see udp.h */
-    unsigned threads;             /* 0: 1. Thread i sends with queue i + 1 */
+    /* the data sockets, borrowed; see udp.h. Those of thread t begin at t * lanes; from socket i it sends with queue i + 1 */
+    int udp_fd[DATAPATH_THREADS * DATAPATH_LANES];
+    unsigned threads; /* 0: 1 */
+    unsigned lanes;   /* 0: 1. 2: flows that carry little (flows.h) have a queue and a socket of their own, served first */
     bool no_gso;      /* no UDP_SEGMENT, no UDP_GRO, whatever datapath_selftest() says */
     bool no_vnet;     /* no superframes and no partial checksums at the TAPs */
     unsigned path_bytes; /* UDP payload of a datagram over IPv4 (548 … 9251; over IPv6 20 less), no probes; 0: found out for each path (pmtu.h) */

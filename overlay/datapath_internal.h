@@ -14,7 +14,9 @@
 #include <sys/uio.h>
 
 #include "overlay/aead.h"
+#include "overlay/backlog.h"
 #include "overlay/datapath.h"
+#include "overlay/flows.h"
 #include "overlay/gso.h"
 #include "overlay/health.h"
 #include "overlay/matrix.h"
@@ -30,6 +32,10 @@
 #define KIND_ANSWER   2
 #define ANSWER        (3 + 4 + 4 + 8 + 8)
 
+#define HEAVY         0 /* lanes */
+#define LIGHT         1
+#define TX_QUEUES     (DATAPATH_THREADS * DATAPATH_LANES)
+
 #define PATH_MOST     (DATAPATH_FRAME_MAX + DATAPATH_OVERHEAD)
 #define RECV_MSGS     4
 #define RECV_BYTES    65536
@@ -38,6 +44,7 @@
 #define TAP_BYTES     (DATAPATH_VNET_HDR + 65536 + 64)
 #define TURN_FRAMES   64 /* of one descriptor before the others have their turn … */
 #define TURN_BYTES    (256u << 10) /* … or so much */
+#define READ_BYTES    (512u << 10) /* from a TAP at a time: more than is sent, so that light frames come to light */
 #define RETIRED       256
 #define PATH_IDLE     (5 * VI_SEC)
 #define VIA_MOST      (MESH_INNER_MAX - MESH_VIA_OVERHEAD) /* with the relay's around it, it passes an Ethernet */
@@ -80,11 +87,11 @@ struct rx_queue {
 struct session {
     struct mesh_keys keys; /* addr and send: see the route */
     struct path *path;
-    struct tx_queue *tx[DATAPATH_THREADS];
+    struct tx_queue *tx[TX_QUEUES];
     struct rx_queue *_Atomic rx[MESH_QUEUES]; /* made by their threads */
     union udp_addr seen[DATAPATH_THREADS];    /* each thread's: where the newest packet came from */
     struct mesh_addr from;                    /* the same, under the data path's mail lock */
-    uint64_t said_sent[DATAPATH_THREADS], said_received; /* owner's */
+    uint64_t said_sent[TX_QUEUES], said_received; /* owner's */
 };
 
 struct route {
@@ -128,6 +135,7 @@ static inline void count(_Atomic uint64_t *c, uint64_t n)
 /* Datagrams to one peer, of one size but for a smaller last: what one sendmsg carries. */
 struct send_batch {
     const struct route *to;
+    unsigned lane;
     size_t size, bytes;
     unsigned n;
     bool closed;
@@ -161,7 +169,7 @@ struct worker {
     unsigned index;
     pthread_t thread;
     bool running; /* owner's */
-    int epoll, event, udp_fd;
+    int epoll, event, udp_fd[DATAPATH_LANES];
     _Atomic uint64_t epoch; /* 0: in no batch */
     struct counters n;
     unsigned n_injected; /* under the data path's mail lock */
@@ -174,17 +182,21 @@ struct worker {
     struct forward_rates rates[SWITCH_ENVS];
     struct seen_claim claims[SEEN_CLAIMS];
     uint16_t fragment;
+    unsigned lane; /* of what is being handled */
     bool gro;
     struct health gro_health, tap_health;
     uint64_t gro_good, gro_bad; /* as reported last */
     vi_time judge_at;
     const struct tap *run_tap;
     struct gso_run run;
-    struct send_batch send;
+    struct send_batch send[DATAPATH_LANES];
+    struct flows flows;
+    struct backlog backlog; /* of heavy flows */
     struct receive_batch receive;
     struct reassembly parts;
     struct matrix matrix; /* others read it */
-    uint8_t tap_in[TAP_BYTES], segment[TAP_BYTES], probe[PATH_MOST];
+    _Alignas(struct backlog_item) uint8_t tap_in[sizeof(struct backlog_item) + TAP_BYTES]; /* when the backlog is full */
+    uint8_t segment[TAP_BYTES], probe[PATH_MOST];
 };
 
 struct unknown {
@@ -196,7 +208,7 @@ struct unknown {
 struct datapath {
     struct datapath_config cfg;
     struct datapath_offload offload;
-    unsigned threads;
+    unsigned threads, lanes;
     struct worker *worker[DATAPATH_THREADS];
     _Atomic bool ending;
     _Atomic uint64_t epoch;
@@ -234,7 +246,8 @@ const struct route *route_to(const struct keyring *k, const struct vi_id *peer, 
 void keys_free(struct datapath *d);
 
 /* datapath_tap.c */
-void tap_read(struct worker *w, unsigned slot);
+void tap_read(struct worker *w, unsigned slot); /* light frames leave, others are kept … */
+void tap_turn(struct worker *w);                /* … and leave now, a turn's worth of them */
 void tap_write(struct worker *w, const struct tap *t, uint8_t *frame, size_t len, bool partial);
 void tap_flush(struct worker *w); /* what tap_write() has collected */
 void taps_free(struct datapath *d);
@@ -252,7 +265,7 @@ void seen_traffic(struct worker *w, const struct vi_id *env, const struct forwar
                   uint64_t frames, size_t len);
 
 /* datapath_rx.c */
-void rx_socket(struct worker *w);
+void rx_socket(struct worker *w, unsigned lane);
 void rx_gro(struct worker *w, bool on);
 
 /* One datagram without a source, in place; frames in it are borrowed until tap_flush(). */

@@ -123,7 +123,7 @@ static void path_moved(struct datapath *d, struct path *p, const struct mesh_add
 static void session_end(struct datapath *d, void *what)
 {
     struct session *s = what;
-    for (unsigned i = 0; i < DATAPATH_THREADS; i++)
+    for (unsigned i = 0; i < TX_QUEUES; i++)
         if (s->tx[i]) {
             aead_clear(&s->tx[i]->key);
             free(s->tx[i]);
@@ -170,7 +170,7 @@ static struct session *session_make(struct datapath *d, const struct mesh_keys *
         return NULL;
     s->keys = *k;
     s->path = path_of(d, k);
-    for (unsigned i = 0; s->path && i < d->threads && i + 1 < k->tx_queues; i++)
+    for (unsigned i = 0; s->path && i < d->threads * d->lanes && i + 1 < k->tx_queues; i++)
         if (!(s->tx[i] = make_tx(k, (uint16_t)(i + 1))))
             break;
     if (!s->path || !s->tx[0]) {
@@ -299,7 +299,7 @@ static void take_used(struct datapath *d, struct session *s, uint64_t *sent, uin
 {
     uint64_t all = 0;
     *sent = 0;
-    for (unsigned i = 0; i < d->threads && s->tx[i]; i++) {
+    for (unsigned i = 0; i < d->threads * d->lanes && s->tx[i]; i++) {
         uint64_t n = atomic_load(&s->tx[i]->sent), since = n - s->said_sent[i];
         s->said_sent[i] = n;
         if (since > *sent)

@@ -65,7 +65,7 @@ static struct rx_queue *queue_of(struct worker *w, struct session *s, uint16_t q
     size_t size = (sizeof *q + 63) & ~(size_t)63;
     if (queue == 0 || queue >= s->keys.rx_queues || queue >= MESH_QUEUES)
         return NULL;
-    if ((queue - 1u) % w->d->threads != w->index) {
+    if ((queue - 1u) % (w->d->threads * w->d->lanes) / w->d->lanes != w->index) {
         count(&w->n.rx_stray, 1);
         return NULL;
     }
@@ -169,6 +169,7 @@ static void packet_in(struct worker *w, uint8_t *p, size_t len, const union udp_
         return;
     }
     mesh_window_mark(&q->window, h.counter);
+    w->lane = (h.queue - 1u) % w->d->lanes; /* what is passed on stays in it */
     seen_at(w, s, from);
     count(&q->received, 1);
     count(&w->n.rx_packets, 1);
@@ -192,7 +193,9 @@ void rx_packet(struct worker *w, uint8_t *p, size_t len)
 void rx_gro(struct worker *w, bool on)
 {
     int value = on;
-    w->gro = setsockopt(w->udp_fd, SOL_UDP, UDP_GRO, &value, sizeof value) == 0 && on;
+    w->gro = on;
+    for (unsigned lane = 0; lane < w->d->lanes; lane++)
+        w->gro = setsockopt(w->udp_fd[lane], SOL_UDP, UDP_GRO, &value, sizeof value) == 0 && w->gro;
 }
 
 /* Of what size are the datagrams that the kernel has put together? */
@@ -207,7 +210,7 @@ static size_t segment_size(struct msghdr *m, size_t len)
     return len;
 }
 
-static int receive(struct worker *w)
+static int receive(struct worker *w, unsigned lane)
 {
     struct receive_batch *b = &w->receive;
     for (unsigned i = 0; i < RECV_MSGS; i++) {
@@ -217,15 +220,15 @@ static int receive(struct worker *w)
                                             .msg_iov = &b->iov[i], .msg_iovlen = 1,
                                             .msg_control = b->control[i], .msg_controllen = sizeof b->control[i]};
     }
-    return recvmmsg(w->udp_fd, b->msg, RECV_MSGS, MSG_DONTWAIT, NULL);
+    return recvmmsg(w->udp_fd[lane], b->msg, RECV_MSGS, MSG_DONTWAIT, NULL);
 }
 
-void rx_socket(struct worker *w)
+void rx_socket(struct worker *w, unsigned lane)
 {
     struct receive_batch *b = &w->receive;
     size_t bytes = 0;
     for (unsigned packets = 0; packets < TURN_FRAMES && bytes < TURN_BYTES;) {
-        int n = receive(w);
+        int n = receive(w, lane);
         if (n < 0 && (errno == ECONNREFUSED || errno == EHOSTUNREACH)) {
             packets++;
             continue; /* an earlier send's ICMP error */

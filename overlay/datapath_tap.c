@@ -151,36 +151,29 @@ void taps_free(struct datapath *d)
 
 /* ---- reading ---- */
 
-static void frame_out(struct worker *w, unsigned env, uint8_t *hdr, size_t len)
+static void frame_out(struct worker *w, unsigned env, uint8_t *frame, size_t len, const struct vnet_frame *v)
 {
     const struct switch_env_table *t = w->table->envs[env];
-    uint8_t *frame = hdr + DATAPATH_VNET_HDR, flags;
-    struct forward_decision f;
-    struct vnet_frame v;
-    if (vnet_check(&v, hdr, frame, len)) {
-        count(&w->n.tap_header, 1);
-        return;
-    }
-    f = forward_from_tap(t, &w->rates[env], w->now, frame, len);
+    uint8_t flags = v->partial ? FLAG_PARTIAL : 0;
+    struct forward_decision f = forward_from_tap(t, &w->rates[env], w->now, frame, len);
     if (f.to == FORWARD_DROP) {
         count(&w->n.dropped[f.why], 1);
         return;
     }
-    if (v.csum_at) /* inside something that the other end doesn't look into */
-        vnet_complete(frame, len, v.csum_start, v.csum_at);
-    flags = v.partial ? FLAG_PARTIAL : 0;
+    if (v->csum_at) /* inside something that the other end doesn't look into */
+        vnet_complete(frame, len, v->csum_start, v->csum_at);
     if (f.src_known)
         seen_claim(w, &t->env, frame, len);
-    seen_traffic(w, &t->env, &f, frame, v.gso ? (len - v.payload + v.gso_size - 1) / v.gso_size : 1, len);
+    seen_traffic(w, &t->env, &f, frame, v->gso ? (len - v->payload + v->gso_size - 1) / v->gso_size : 1, len);
     count(&w->n.tx_frames, 1);
     count(&w->n.tx_bytes, len);
     count(&w->n.tx_asked, f.asked);
     if (f.to == FORWARD_PEER) {
-        tx_frame(w, t, f.peer, flags, frame, len, v.gso ? &v : NULL);
+        tx_frame(w, t, f.peer, flags, frame, len, v->gso ? v : NULL);
         return;
     }
     for (unsigned i = 0; i < t->n_peers; i++)
-        tx_frame(w, t, i, flags, frame, len, v.gso ? &v : NULL);
+        tx_frame(w, t, i, flags, frame, len, v->gso ? v : NULL);
 }
 
 /* The environment's place in the table; SWITCH_ENVS: the switch doesn't have it (yet). */
@@ -199,16 +192,38 @@ static int queue_fd(const struct worker *w, const struct tap *t)
     return t->fd[t->n == 1 ? 0 : w->index % t->n];
 }
 
+/* One frame as it was read: checked, and sent or kept. kept: it lies in the backlog's room. */
+static void sort_frame(struct worker *w, unsigned slot, struct backlog_item *i, bool kept)
+{
+    uint8_t *frame = i->bytes + DATAPATH_VNET_HDR;
+    size_t len = i->len - DATAPATH_VNET_HDR;
+    if (vnet_check(&i->frame, i->bytes, frame, len)) {
+        count(&w->n.tap_header, 1);
+        return;
+    }
+    if (w->d->lanes > 1 && flows_light(&w->flows, w->now, flows_key(slot, frame, len, i->frame.l4), len)) {
+        w->lane = LIGHT;
+        count(&w->n.tx_light, 1);
+        frame_out(w, env_of(w, &w->taps->tap[slot].env), frame, len, &i->frame);
+    } else if (kept) {
+        i->tap = slot;
+        backlog_add(&w->backlog, i);
+    } else
+        count(&w->n.tx_backlog, 1);
+}
+
 void tap_read(struct worker *w, unsigned slot)
 {
     const struct tap *t = w->taps ? &w->taps->tap[slot] : NULL;
-    unsigned env;
+    bool known;
     size_t bytes = 0;
     if (!t || t->n == 0)
         return;
-    env = env_of(w, &t->env);
-    for (unsigned i = 0; i < TURN_FRAMES && bytes < TURN_BYTES; i++) {
-        ssize_t n = read(queue_fd(w, t), w->tap_in, sizeof w->tap_in);
+    known = env_of(w, &t->env) < SWITCH_ENVS;
+    for (unsigned i = 0; i < TURN_FRAMES && bytes < READ_BYTES; i++) {
+        struct backlog_item *room = backlog_room(&w->backlog, TAP_BYTES);
+        struct backlog_item *in = room ? room : (struct backlog_item *)(void *)w->tap_in;
+        ssize_t n = read(queue_fd(w, t), in->bytes, TAP_BYTES);
         if (n < 0 && (errno == EAGAIN || errno == EINTR))
             break;
         if (n <= 0) { /* somebody deleted the TAP: nothing comes any more, and it would be readable for ever */
@@ -217,8 +232,25 @@ void tap_read(struct worker *w, unsigned slot)
             break;
         }
         bytes += (size_t)n;
-        if (env < SWITCH_ENVS && n > DATAPATH_VNET_HDR)
-            frame_out(w, env, w->tap_in, (size_t)n - DATAPATH_VNET_HDR);
+        in->len = (size_t)n;
+        if (known && n > DATAPATH_VNET_HDR)
+            sort_frame(w, slot, in, room != NULL);
+    }
+    tx_flush(w);
+}
+
+void tap_turn(struct worker *w)
+{
+    struct backlog_item *i;
+    size_t bytes = 0;
+    while (bytes < TURN_BYTES && (i = backlog_first(&w->backlog))) {
+        const struct tap *t = w->taps ? &w->taps->tap[i->tap] : NULL;
+        unsigned env = t && t->n ? env_of(w, &t->env) : SWITCH_ENVS; /* as it is by now */
+        bytes += i->len;
+        w->lane = HEAVY;
+        if (env < SWITCH_ENVS)
+            frame_out(w, env, i->bytes + DATAPATH_VNET_HDR, i->len - DATAPATH_VNET_HDR, &i->frame);
+        backlog_next(&w->backlog);
     }
     tx_flush(w);
 }

@@ -22,16 +22,17 @@ static bool no_room(int e)
     return e == EAGAIN || e == EWOULDBLOCK || e == ENOBUFS;
 }
 
-static ssize_t send_once(struct worker *w, const struct msghdr *m)
+static ssize_t send_once(struct worker *w, unsigned lane, const struct msghdr *m)
 {
-    ssize_t n = sendmsg(w->udp_fd, m, MSG_DONTWAIT);
+    int fd = w->udp_fd[lane];
+    ssize_t n = sendmsg(fd, m, MSG_DONTWAIT);
     if (n < 0 && no_room(errno)) {
-        struct pollfd p = {.fd = w->udp_fd, .events = POLLOUT};
+        struct pollfd p = {.fd = fd, .events = POLLOUT};
         if (poll(&p, 1, BUSY_WAIT) == 1)
-            n = sendmsg(w->udp_fd, m, MSG_DONTWAIT);
+            n = sendmsg(fd, m, MSG_DONTWAIT);
     }
     if (n < 0 && (errno == ECONNREFUSED || errno == EHOSTUNREACH)) /* an earlier packet's ICMP error */
-        n = sendmsg(w->udp_fd, m, MSG_DONTWAIT);
+        n = sendmsg(fd, m, MSG_DONTWAIT);
     return n;
 }
 
@@ -58,7 +59,7 @@ static void send_singly(struct worker *w, const struct send_batch *b)
         size_t at = i * b->size, len = i + 1 < b->n ? b->size : b->bytes - at;
         struct iovec iov = {(void *)(uintptr_t)(b->buf + at), len};
         struct msghdr m = message_to(b->to, &iov);
-        if (send_once(w, &m) < 0) {
+        if (send_once(w, b->lane, &m) < 0) {
             not_sent(w, b->to->s->path, 1, len, errno);
             if (no_room(errno)) {
                 count(&w->n.tx_busy, b->n - i - 1);
@@ -78,13 +79,13 @@ static void send_many(struct worker *w, const struct send_batch *b)
         iov[i] = (struct iovec){(void *)(uintptr_t)(b->buf + at), i + 1 < b->n ? b->size : b->bytes - at};
         m[i] = (struct mmsghdr){.msg_hdr = message_to(b->to, &iov[i])};
     }
-    int n = sendmmsg(w->udp_fd, m, b->n, MSG_DONTWAIT);
+    int n = sendmmsg(w->udp_fd[b->lane], m, b->n, MSG_DONTWAIT);
     if (n == (int)b->n)
         return;
     unsigned sent = n > 0 ? (unsigned)n : 0;
     for (unsigned i = sent; i < b->n; i++) { /* one by one, so that each says what is wrong */
         struct msghdr one = message_to(b->to, &iov[i]);
-        if (send_once(w, &one) >= 0)
+        if (send_once(w, b->lane, &one) >= 0)
             continue;
         not_sent(w, b->to->s->path, 1, iov[i].iov_len, errno);
         if (no_room(errno)) {
@@ -111,7 +112,7 @@ static void send_segments(struct worker *w, const struct send_batch *b)
     c->cmsg_type = UDP_SEGMENT;
     c->cmsg_len = CMSG_LEN(sizeof size);
     memcpy(CMSG_DATA(c), &size, sizeof size);
-    if (send_once(w, &m) >= 0) {
+    if (send_once(w, b->lane, &m) >= 0) {
         count(&w->n.tx_gso, 1);
         return;
     }
@@ -138,9 +139,8 @@ static void send_via(struct worker *w, const struct send_batch *b)
     }
 }
 
-void tx_flush(struct worker *w)
+static void flush(struct worker *w, struct send_batch *b)
 {
-    struct send_batch *b = &w->send;
     if (b->n == 0)
         return;
     count(&w->n.tx_packets, b->n);
@@ -158,17 +158,33 @@ void tx_flush(struct worker *w)
     b->closed = false;
 }
 
+void tx_flush(struct worker *w)
+{
+    flush(w, &w->send[LIGHT]); /* first, also when only the other one is full */
+    flush(w, &w->send[HEAVY]);
+}
+
 /* ---- one datagram ---- */
+
+static unsigned lane_of(const struct worker *w, const struct session *s, unsigned lane)
+{
+    return lane < w->d->lanes && s->tx[w->index * w->d->lanes + lane] ? lane : HEAVY;
+}
+
+static struct tx_queue *queue_of(const struct worker *w, const struct session *s, unsigned lane)
+{
+    return s->tx[w->index * w->d->lanes + lane];
+}
 
 static bool may_seal(const struct tx_queue *t, enum noise_cipher c)
 {
     return t && (c != NOISE_AESGCM || t->counter < AES_MESSAGES);
 }
 
-static bool seal(struct worker *w, const struct route *r, uint8_t *datagram, size_t len)
+static bool seal(struct worker *w, const struct route *r, unsigned lane, uint8_t *datagram, size_t len)
 {
-    struct tx_queue *t = r->s->tx[w->index];
-    struct mesh_header h = {.type = MESH_DATA, .queue = (uint16_t)(w->index + 1), .receiver = r->s->keys.remote,
+    struct tx_queue *t = queue_of(w, r->s, lane);
+    struct mesh_header h = {.type = MESH_DATA, .queue = (uint16_t)(w->index * w->d->lanes + lane + 1), .receiver = r->s->keys.remote,
                             .counter = t->counter++};
     mesh_header_write(datagram, &h);
     if (aead_seal(&t->key, h.counter, datagram, MESH_HEADER, datagram + MESH_HEADER, len)) {
@@ -182,7 +198,7 @@ static bool seal(struct worker *w, const struct route *r, uint8_t *datagram, siz
 /* Where the plaintext, len bytes, of the next datagram to r goes; then tx_add(). */
 static uint8_t *room(struct worker *w, const struct route *r, size_t len)
 {
-    struct send_batch *b = &w->send;
+    struct send_batch *b = &w->send[w->lane];
     size_t size = len + MESH_OVERHEAD;
     if (b->n && (b->to != r || b->closed || size > b->size || b->n == SEND_SEGMENTS || b->bytes + size > SEND_BYTES))
         tx_flush(w);
@@ -191,9 +207,9 @@ static uint8_t *room(struct worker *w, const struct route *r, size_t len)
 
 static void add(struct worker *w, const struct route *r, size_t len)
 {
-    struct send_batch *b = &w->send;
+    struct send_batch *b = &w->send[w->lane];
     size_t size = len + MESH_OVERHEAD;
-    if (!seal(w, r, b->buf + b->bytes, len))
+    if (!seal(w, r, b->lane, b->buf + b->bytes, len))
         return;
     if (b->n == 0) {
         b->to = r;
@@ -208,13 +224,14 @@ int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t le
 {
     struct iovec iov = {datagram, len + MESH_OVERHEAD};
     struct msghdr m = message_to(r, &iov);
-    if (!may_seal(r->s->tx[w->index], r->s->keys.cipher))
+    unsigned lane = lane_of(w, r->s, LIGHT);
+    if (!may_seal(queue_of(w, r->s, lane), r->s->keys.cipher))
         return EKEYEXPIRED;
-    if (!seal(w, r, datagram, len))
+    if (!seal(w, r, lane, datagram, len))
         return EIO;
     if (r->addr.family == MESH_VIA)
         return via_send(w, r, datagram, len + MESH_OVERHEAD);
-    return send_once(w, &m) < 0 ? errno : 0;
+    return send_once(w, lane, &m) < 0 ? errno : 0;
 }
 
 /* ---- frames ---- */
@@ -284,7 +301,9 @@ void tx_frame(struct worker *w, const struct switch_env_table *t, unsigned peer,
 {
     const struct route *r = route_to(w->keyring, &t->peers[peer], w->now);
     size_t datagram;
-    if (!r || !may_seal(r->s->tx[w->index], r->s->keys.cipher)) {
+    if (r)
+        w->lane = lane_of(w, r->s, w->lane);
+    if (!r || !may_seal(queue_of(w, r->s, w->lane), r->s->keys.cipher)) {
         count(&w->n.tx_no_session, 1);
         return;
     }

@@ -68,7 +68,7 @@ void datapath_inject(struct datapath *d, const uint8_t *data, size_t len)
     bool first = false, kept = false;
     if (mesh_header_read(&h, data, len) || h.type != MESH_DATA || h.queue == 0 || len > MESH_INNER_MAX)
         return;
-    w = d->worker[(h.queue - 1u) % d->threads];
+    w = d->worker[(h.queue - 1u) % (d->threads * d->lanes) / d->lanes];
     pthread_mutex_lock(&d->mail);
     if (!w->injected)
         w->injected = calloc(DATAPATH_RELAYED, sizeof *w->injected);

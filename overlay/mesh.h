@@ -47,7 +47,7 @@ int mesh_addr_parse(struct mesh_addr *a, const char *text);
 #define MESH_REJECT_AFTER  (180 * VI_SEC)
 #define MESH_REKEY_MESSAGES (UINT64_C(1) << 32) /* with AES-GCM, per queue */
 #define MESH_WINDOW        8192 /* packets that may come late; a replay window's size */
-#define MESH_QUEUES        16   /* sending queues of a peer, at most, the control queue included */
+#define MESH_QUEUES        17   /* sending queues of a peer, at most, the control queue included */
 #define MESH_INNER_MAX     1440 /* bytes of a datagram that a relay passes on */
 #define MESH_VIA_OVERHEAD  64   /* of bytes that a relayed datagram has less room for */
 #define MESH_RELAYS        8    /* preferred relays */

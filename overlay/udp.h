@@ -8,7 +8,7 @@
 
 #include "overlay/mesh.h"
 
-#define UDP_DATA_MAX 8
+#define UDP_DATA_MAX 16
 
 struct udp_sockets {
     int control, first;

@@ -89,7 +89,7 @@ static void open_env(struct daemon *d, struct env *e)
     o->d = d;
     o->env = e->def.id;
     e->opening = true;
-    if (agent_env_open(d->agent, &e->def.id, (unsigned)d->cfg.overlay_mtu, d->udp.n, on_opened, o)) {
+    if (agent_env_open(d->agent, &e->def.id, (unsigned)d->cfg.overlay_mtu, daemon_switch_threads(d), on_opened, o)) {
         e->opening = false;
         e->retry_at = daemon_now() + 5 * VI_SEC;
         free(o);

@@ -97,7 +97,7 @@ unsigned daemon_switch_threads(const struct daemon *d)
 
 int daemon_switch_open_sockets(struct daemon *d, char *why, size_t cap)
 {
-    return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, daemon_switch_threads(d), why, cap);
+    return udp_open(&d->udp, d->cfg.listen, (uint16_t)d->cfg.port, daemon_switch_threads(d) * DATAPATH_LANES, why, cap);
 }
 
 static void on_buffers(void *arg, int err, const char *detail)
@@ -110,10 +110,10 @@ static void on_buffers(void *arg, int err, const char *detail)
 int daemon_switch_open(struct daemon *d, char *why, size_t cap)
 {
     struct switch_config c = {.self = d->me.id, .arg = d, .key_of = key_of};
-    struct datapath_config p = {.threads = d->udp.n, .no_gso = !strcmp(d->cfg.overlay_gso, "off"),
+    struct datapath_config p = {.threads = daemon_switch_threads(d), .lanes = DATAPATH_LANES, .no_gso = !strcmp(d->cfg.overlay_gso, "off"),
                                 .no_vnet = !strcmp(d->cfg.overlay_vnet_hdr, "off"), .arg = d, .wake = on_wake};
     memcpy(p.udp_fd, d->udp.data, sizeof d->udp.data);
-    for (unsigned i = 0; i < d->udp.n; i++)
+    for (unsigned i = 0; i < d->udp.n; i += DATAPATH_LANES) /* light flows fill none */
         (void)agent_udp_buffers(d->agent, d->udp.data[i], on_buffers, d);
     /* less the headers of IPv4 and UDP */
     p.path_bytes = d->cfg.overlay_path_mtu ? (unsigned)d->cfg.overlay_path_mtu - 28 : 0;
@@ -223,7 +223,7 @@ void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vn
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true, .strict = e->def.strict};
     switch_step(d->vswitch, daemon_now(), &ev);
     datapath_set_tap(d->datapath, &e->def.id, tap_fd, vnet);
-    for (unsigned i = 1; i < d->udp.n; i++)
+    for (unsigned i = 1; i < daemon_switch_threads(d); i++)
         (void)agent_env_queue(d->agent, &e->def.id, on_queue, d);
     daemon_switch_participants(d, e);
     daemon_switch_guests(d);

@@ -144,6 +144,21 @@ static int run_agent(void)
     return agent_main(&o);
 }
 
+/* Of the process and its threads; and, where the kernel makes a group of each session, in which alone nice values
+ * count (sched(7), "autogroup"), of the group. */
+static void set_priority(long nice)
+{
+    FILE *f;
+    if (setpriority(PRIO_PROCESS, 0, (int)nice))
+        fprintf(stderr, "violin: the peer keeps its priority: %s\n", strerror(errno));
+    f = fopen("/proc/self/autogroup", "we");
+    if (!f)
+        return;
+    fprintf(f, "%ld", nice);
+    if (fclose(f))
+        fprintf(stderr, "violin: the peer's group keeps its priority: %s\n", strerror(errno));
+}
+
 static int run_peer_child(void)
 {
     struct config c;
@@ -152,8 +167,8 @@ static int run_peer_child(void)
     if (err)
         return err;
     call_process("violin-peer");
-    if (geteuid() == 0 && c.peer_nice && setpriority(PRIO_PROCESS, 0, (int)c.peer_nice)) /* inherited by its threads */
-        fprintf(stderr, "violin: the peer keeps its priority: %s\n", strerror(errno));
+    if (geteuid() == 0 && c.peer_nice)
+        set_priority(c.peer_nice);
     if (peer_child_prepare(c.user, c.group, why, sizeof why)) {
         fprintf(stderr, "violin: %s\n", why);
         return EXIT_CONFIGURATION;

@@ -7,6 +7,7 @@
 
 #include <sys/wait.h>
 
+#include "overlay/flows.h"
 #include "tests/unit/datapath_pair.h"
 
 /* ---- paths that are found out, with a network that the relay plays ---- */
@@ -174,13 +175,14 @@ static void selftest_without_loopback(void **state)
 /* ---- superframes, with several threads ---- */
 
 #define THREADS 3
+#define QUEUES  (THREADS * DATAPATH_LANES)
 
 static struct udp_sockets wide[2];
 
 /* Two data paths of several threads, their sockets facing each other, real TAPs with as many queues. */
 static void open_wide(struct side *s, uint8_t n, const char *tap, int *guest)
 {
-    struct datapath_config c = {.wake = on_wake, .threads = THREADS, .path_bytes = 1472};
+    struct datapath_config c = {.wake = on_wake, .threads = THREADS, .lanes = DATAPATH_LANES, .path_bytes = 1472};
     char why[200];
     memset(s, 0, sizeof *s);
     memset(s->id.b, n, sizeof s->id.b);
@@ -188,7 +190,7 @@ static void open_wide(struct side *s, uint8_t n, const char *tap, int *guest)
     s->mac[5] = n;
     s->tap = -1;
     close(udp_socket(&s->port));
-    assert_int_equal(udp_open(&wide[n - 1], "127.0.0.1", s->port, THREADS, why, sizeof why), 0);
+    assert_int_equal(udp_open(&wide[n - 1], "127.0.0.1", s->port, QUEUES, why, sizeof why), 0);
     memcpy(c.udp_fd, wide[n - 1].data, sizeof c.udp_fd);
     s->d = datapath_start(&c);
     assert_non_null(s->d);
@@ -217,11 +219,11 @@ static void wide_keys(uint64_t generation)
 {
     uint32_t g = (uint32_t)generation;
     struct mesh_keys k = keys_for(&b, 100 + 2 * g, 101 + 2 * g, generation);
-    k.tx_queues = k.rx_queues = THREADS + 1;
+    k.tx_queues = k.rx_queues = QUEUES + 1;
     k.addr.port = b.port;
     datapath_set_keys(a.d, &k);
     k = keys_for(&a, 101 + 2 * g, 100 + 2 * g, generation);
-    k.tx_queues = k.rx_queues = THREADS + 1;
+    k.tx_queues = k.rx_queues = QUEUES + 1;
     k.addr.port = a.port;
     datapath_set_keys(b.d, &k);
 }
@@ -321,8 +323,8 @@ static void no_nonce_twice(void **state)
     enum { MANY = 3000 };
     static struct mesh_header seen[MANY];
     uint8_t key[2][MESH_QUEUES][NOISE_KEY];
-    struct datapath_config c = {.wake = on_wake, .threads = THREADS, .path_bytes = 1472};
-    int taps[THREADS], sinks[THREADS];
+    struct datapath_config c = {.wake = on_wake, .threads = THREADS, .lanes = DATAPATH_LANES, .path_bytes = 1472};
+    int taps[THREADS], sinks[QUEUES];
     unsigned n = 0, queues = 0;
     struct mesh_keys k;
     (void)state;
@@ -334,7 +336,7 @@ static void no_nonce_twice(void **state)
                 assert_memory_not_equal(key[g][q], key[i / MESH_QUEUES][i % MESH_QUEUES], NOISE_KEY);
         }
     datapath_stop(a.d);
-    for (unsigned i = 0; i < THREADS; i++)
+    for (unsigned i = 0; i < QUEUES; i++)
         c.udp_fd[i] = sinks[i] = i ? dup(a.udp) : a.udp;
     a.d = datapath_start(&c);
     for (unsigned i = 0; i < THREADS; i++) {
@@ -349,12 +351,12 @@ static void no_nonce_twice(void **state)
     set_table(&a, &b, 1);
     while (n < MANY) {
         k = keys_for(&b, 100 + n / 1000, 200 + n / 1000, 1 + n / 1000);
-        k.tx_queues = THREADS + 1;
+        k.tx_queues = QUEUES + 1;
         datapath_set_keys(a.d, &k);
         for (unsigned i = 0; i < 30; i++) {
             struct side via = a;
             via.tap = taps[i % THREADS];
-            write_frame(&via, &b, 60 + i);
+            write_frame(&via, &b, i < 15 ? 60 + i : 1400); /* light flows, and a heavy one */
         }
         for (unsigned i = 0; i < 30 && n < MANY; i++) {
             take_packet();
@@ -367,12 +369,64 @@ static void no_nonce_twice(void **state)
             assert_false(seen[i].receiver == seen[j].receiver && seen[i].queue == seen[j].queue &&
                          seen[i].counter == seen[j].counter);
     }
-    assert_int_equal(queues, 2 | 4 | 8); /* all three did send */
+    assert_int_equal(queues, 2 | 4 | 8 | 16 | 32 | 64); /* all did send */
     for (unsigned i = 0; i < THREADS; i++)
         close(taps[i]);
     datapath_stop(a.d);
-    for (unsigned i = 1; i < THREADS; i++)
+    for (unsigned i = 1; i < QUEUES; i++)
         close(sinks[i]);
+    open_side(&a, 1); /* for the tear-down */
+}
+
+/* Frames of a flow that carries little leave in the light lane and are read first, however many others wait; a heavy
+ * flow's leave in order, in the other one. */
+static void light_frames_go_first(void **state)
+{
+    struct datapath_config c = {.wake = on_wake, .lanes = DATAPATH_LANES, .path_bytes = PATH_BYTES + DATAPATH_OVERHEAD};
+    uint8_t other[DATAPATH_VNET_HDR + 100] = {0}; /* of another flow, by its type */
+    int pair[2], second;
+    unsigned heavy = 0, light = 0, before = 99;
+    struct mesh_keys k = keys_for(&b, 100, 200, 9);
+    (void)state;
+    datapath_stop(a.d);
+    close(a.tap);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, pair), 0);
+    a.tap = pair[0];
+    memcpy(other + DATAPATH_VNET_HDR, b.mac, 6);
+    memcpy(other + DATAPATH_VNET_HDR + 6, a.mac, 6);
+    other[DATAPATH_VNET_HDR + 12] = 0x88;
+    c.udp_fd[0] = a.udp;
+    c.udp_fd[1] = second = dup(a.udp);
+    a.d = datapath_start(&c);
+    assert_non_null(a.d);
+    for (unsigned i = 0; i < 60; i++) /* before anybody reads: fewer bytes than a turn reads */
+        if (i == 55)
+            assert_int_equal(send(a.tap, other, sizeof other, 0), (ssize_t)sizeof other);
+        else
+            write_frame(&a, &b, 1400);
+    k.tx_queues = DATAPATH_LANES + 1;
+    datapath_set_keys(a.d, &k);
+    set_table(&a, &b, 1);
+    usleep(20000);
+    datapath_set_tap(a.d, &env, pair[1], true);
+    for (unsigned i = 0; i < 60; i++) {
+        struct mesh_header h;
+        take_packet();
+        assert_int_equal(mesh_header_read(&h, packet, packet_len), 0);
+        assert_true(h.queue == 1 || h.queue == 2);
+        assert_int_equal(h.counter, h.queue == 1 ? heavy : light);
+        *(h.queue == 1 ? &heavy : &light) += 1;
+        if (packet_len < 200) {
+            assert_int_equal(h.queue, 2);
+            before = heavy;
+        }
+    }
+    assert_in_range(light, 2, FLOW_BURST / 1400 + 2); /* the heavy flow's first ones, too */
+    assert_int_equal(before, 0);
+    datapath_stop(a.d);
+    close(second);
+    close(a.udp);
+    close(a.tap);
     open_side(&a, 1); /* for the tear-down */
 }
 
@@ -385,6 +439,7 @@ int main(void)
         cmocka_unit_test(selftest_without_loopback),
         cmocka_unit_test_teardown(flows_keep_their_order, close_wide),
         cmocka_unit_test_setup_teardown(no_nonce_twice, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(light_frames_go_first, set_up, tear_down),
     };
     if (sodium_init() < 0)
         return 1;

@@ -1,6 +1,6 @@
 /* One end of a pair of data paths with fixed keys and a TAP, for measuring: no mesh, no daemon.
  *
- *   overlay_pair SIDE TAP LISTEN PEER [cipher=aes|chacha] [gso=off] [vnet=off] [threads=N] [path=BYTES]
+ *   overlay_pair SIDE TAP LISTEN PEER [cipher=aes|chacha] [gso=off] [vnet=off] [threads=N] [lanes=1] [path=BYTES]
  *                [mtu=N] [mac=XX] [peermac=XX] [rekey=MS]
  *
  * SIDE is 0 or 1; LISTEN and PEER are ADDRESS:PORT, an IPv6 address in brackets. The TAP is made, with the MAC 02:00:00:00:00:XX (default: 10
@@ -152,7 +152,7 @@ static void print_counters(struct datapath *d)
 
 int main(int argc, char **argv)
 {
-    struct datapath_config c = {.wake = wake, .threads = 1};
+    struct datapath_config c = {.wake = wake, .threads = 1, .lanes = DATAPATH_LANES};
     struct mesh_keys k = {.cipher = NOISE_CHACHAPOLY, .send = true, .born = vi_clock_boottime() + VI_HOUR, .generation = 1};
     struct mesh_addr listen;
     struct udp_sockets u;
@@ -176,6 +176,8 @@ int main(int argc, char **argv)
         c.no_vnet |= !strcmp(argv[i], "vnet=off");
         if (!strncmp(argv[i], "threads=", 8))
             c.threads = (unsigned)atoi(v);
+        if (!strcmp(argv[i], "lanes=1"))
+            c.lanes = 1;
         if (!strncmp(argv[i], "path=", 5))
             c.path_bytes = (unsigned)atoi(v);
         if (!strncmp(argv[i], "rekey=", 6))
@@ -189,7 +191,7 @@ int main(int argc, char **argv)
     }
     mesh_addr_format(&listen, ip);
     ip[strlen(ip) - strlen(strrchr(ip, ':')) - (listen.family == 6)] = 0; /* without "]" and port */
-    if (udp_open(&u, ip + (listen.family == 6), listen.port, c.threads, why, sizeof why)) {
+    if (udp_open(&u, ip + (listen.family == 6), listen.port, c.threads * c.lanes, why, sizeof why)) {
         fprintf(stderr, "%s\n", why);
         return 1;
     }
@@ -198,7 +200,7 @@ int main(int argc, char **argv)
     if (!d)
         die("data path");
     k.peer.b[0] = (uint8_t)(2 - side);
-    k.tx_queues = k.rx_queues = (uint16_t)(c.threads + 1);
+    k.tx_queues = k.rx_queues = (uint16_t)(c.threads * c.lanes + 1);
     datapath_set_tap(d, &env, open_queue(c.threads > 1), true);
     for (unsigned i = 1; i < c.threads; i++)
         datapath_add_queue(d, &env, open_queue(true));
