@@ -444,6 +444,7 @@ static void view_grant(struct envmove_view *v, const struct em_grant *g)
     v->domain = g->plan.domain;
     v->lead = g->plan.lead;
     v->since = g->since;
+    v->until = g->until;
     v->over = g->over;
     memcpy(v->why, g->why, sizeof v->why);
     view_plan(v, &g->plan);
@@ -457,6 +458,7 @@ static void view_lease(struct envmove_view *v, const struct em_lease *e, const s
     v->env = e->env;
     v->lead = e->asker;
     v->since = e->since;
+    v->until = e->until;
     v->n = 1;
     v->guest[0].uuid = e->guest;
     v->guest[0].from = e->from;

@@ -212,6 +212,7 @@ struct envmove_view {
     enum envmove_phase phase;
     struct vi_id id, env, domain, lead; /* domain: where to (lead, grant), from whom (room) */
     vi_time since;                      /* the move began, as far as this host knows */
+    vi_time until;                      /* of a lease, and of a grant before GO: the end of its term */
     bool over;
     char why[ENVMOVE_WHY];
     unsigned n;

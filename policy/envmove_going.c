@@ -157,6 +157,7 @@ void em_going_room(struct envmoves *s, vi_time now, struct em_lead *l, const str
                 l->plan.g[i].to = m->plan.g[k].to;
                 l->plan.g[i].state = ENVMOVE_WAITS;
             }
+    l->plan.version++;
     l->again = false;
     all_again(l, now);
     deal(s, l);
@@ -206,7 +207,7 @@ static void take_states(struct em_lead *l, const struct vi_id *from, const struc
             struct em_part *g = &l->plan.g[i];
             if (!vi_id_equal(&g->uuid, &m->plan.g[k].uuid) || !vi_id_equal(&g->from, from))
                 continue;
-            if (m->plan.g[k].state == ENVMOVE_STUCK && !vi_id_equal(&g->to, &m->plan.g[k].to))
+            if (m->plan.version < l->plan.version && m->plan.g[k].state != ENVMOVE_MOVED)
                 continue;
             if (g->state == ENVMOVE_LEFT && m->plan.g[k].state != ENVMOVE_MOVED)
                 continue;
@@ -228,6 +229,8 @@ static void taken(struct em_lead *l, const struct vi_id *from, const struct em_m
                 (vi_id_is_zero(&l->plan.g[i].to) || vi_id_equal(&l->plan.g[i].from, from)))
                 l->plan.g[i].to = m->plan.g[k].to;
     l->plan.domain = m->plan.domain;
+    if (m->plan.version > l->plan.version)
+        l->plan.version = m->plan.version;
     take_states(l, from, m);
 }
 

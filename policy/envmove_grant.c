@@ -263,7 +263,8 @@ static bool take_plan(struct envmoves *s, vi_time now, struct em_grant *g, const
         if (said->state == ENVMOVE_LEFT && have->state != ENVMOVE_LEFT) {
             have->state = ENVMOVE_LEFT;
             changed = true;
-        } else if (!vi_id_equal(&have->to, &said->to) && said->state == ENVMOVE_WAITS) {
+        } else if (p->version > g->plan.version && said->state == ENVMOVE_WAITS &&
+                   (have->state == ENVMOVE_STUCK || !vi_id_equal(&have->to, &said->to))) {
             have->to = said->to;
             have->state = ENVMOVE_WAITS;
             memset(&g->g[i], 0, sizeof g->g[i]);
@@ -271,6 +272,8 @@ static bool take_plan(struct envmoves *s, vi_time now, struct em_grant *g, const
             changed = true;
         }
     }
+    changed |= p->version > g->plan.version;
+    g->plan.version = p->version > g->plan.version ? p->version : g->plan.version;
     return changed;
 }
 

@@ -57,6 +57,7 @@ struct em_part { /* one guest of a move */
 
 struct em_plan {
     struct vi_id env, domain, lead;
+    unsigned version; /* counts the places that were given */
     unsigned n;
     struct em_part g[ENVMOVE_GUESTS];
 };

@@ -323,6 +323,7 @@ static void room(struct envmoves *s, vi_time now, struct em_lead *l, const struc
     }
     for (unsigned i = 0; i < l->plan.n; i++)
         l->plan.g[i].to = m->plan.g[i].to;
+    l->plan.version++;
     em_going_begin(s, now, l);
 }
 
@@ -378,12 +379,23 @@ static void room_answered(struct envmoves *s, vi_time now, struct em_lead *l, co
         next_domain(s, now, l, m->why);
 }
 
+/* Has its host something left to do? What it says last is no call for help. */
+static bool unfinished(const struct em_msg *m, const struct vi_id *from)
+{
+    for (unsigned i = 0; i < m->plan.n; i++)
+        if (vi_id_equal(&m->plan.g[i].from, from) && m->plan.g[i].state != ENVMOVE_MOVED &&
+            m->plan.g[i].state != ENVMOVE_LEFT)
+            return true;
+    return false;
+}
+
 void em_lead_message(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m)
 {
     struct em_lead *l = em_lead_find(s, &m->move);
     struct em_lead_host *h = l ? em_lead_host(l, from) : NULL;
     if (m->kind == EM_HELD && (!l || (l->over && m->n >= l->ballot))) {
-        em_taking_over(s, now, from, m);
+        if (unfinished(m, from))
+            em_taking_over(s, now, from, m);
         return;
     }
     if (!l || l->over)

@@ -55,6 +55,7 @@ static void write_plan(struct vi_writer *w, const struct em_plan *p)
     vi_write_id(w, &p->env);
     vi_write_id(w, &p->domain);
     vi_write_id(w, &p->lead);
+    vi_write_uint(w, p->version);
     vi_write_bin(w, table, n * sizeof table[0]);
     vi_write_array(w, p->n * 6);
     for (unsigned i = 0; i < p->n; i++) {
@@ -88,6 +89,7 @@ static void read_plan(struct vi_reader *r, struct em_plan *p)
     vi_read_id(r, &p->env);
     vi_read_id(r, &p->domain);
     vi_read_id(r, &p->lead);
+    p->version = (unsigned)vi_read_uint(r, 60000);
     table = vi_read_bin(r, 2 * ENVMOVE_GUESTS * VI_ID_SIZE, &bytes);
     n = vi_read_array(r, ENVMOVE_GUESTS * 6);
     if (!r->err && (bytes % VI_ID_SIZE || n % 6 || n == 0))
@@ -161,7 +163,7 @@ static void read_seen(struct vi_reader *r, struct envmove_seen *s)
 
 /* ---- messages ---- */
 
-/* Fields beside version, kind, move and n, in this order; a plan counts five, a host as seen nine. */
+/* Fields beside version, kind, move and n, in this order; a plan counts six, a host as seen nine. */
 enum { ENV = 1, HOME = 2, GUEST = 4, PEER = 8, NEEDS = 16, LEFT = 32, ERR = 64, WHY = 128, PLAN = 256, SEEN = 512,
        ROUND = 1024, FLAG = 2048 };
 
@@ -197,7 +199,7 @@ static unsigned count(unsigned f)
     unsigned n = 4;
     for (unsigned bit = ENV; bit <= FLAG; bit <<= 1)
         if (f & bit)
-            n += bit == PLAN ? 5 : bit == SEEN ? 9 : bit == NEEDS ? 2 : 1;
+            n += bit == PLAN ? 6 : bit == SEEN ? 9 : bit == NEEDS ? 2 : 1;
     return n;
 }
 
@@ -298,7 +300,7 @@ int em_grant_encode(const struct em_grant *g, const struct vi_id *boot, uint8_t 
 {
     struct vi_writer w;
     vi_writer_init(&w, out, cap < ENVMOVE_RECORD_MAX ? cap : ENVMOVE_RECORD_MAX);
-    vi_write_array(&w, 11);
+    vi_write_array(&w, 12);
     vi_write_uint(&w, VERSION);
     vi_write_uint(&w, GRANT_RECORD);
     vi_write_id(&w, boot);
@@ -333,17 +335,19 @@ int em_record_decode(bool *is_lease, struct em_grant *g, struct em_lease *e, str
 {
     struct vi_reader r;
     uint64_t what;
+    uint32_t n;
     memset(g, 0, sizeof *g);
     memset(e, 0, sizeof *e);
     if (len > ENVMOVE_RECORD_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len);
-    if (vi_read_array(&r, 11) != 11)
-        return VI_EPROTO;
+    n = vi_read_array(&r, 12);
     if (vi_read_uint(&r, 255) != VERSION)
         return r.err ? VI_EPROTO : VI_EVERSION;
     what = vi_read_uint(&r, LEASE_RECORD);
     *is_lease = what == LEASE_RECORD;
+    if (n != (*is_lease ? 11 : 12))
+        return VI_EPROTO;
     vi_read_id(&r, boot);
     if (what == GRANT_RECORD) {
         vi_read_id(&r, &g->move);
