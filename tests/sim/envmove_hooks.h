@@ -11,6 +11,7 @@ int ew_admit(unsigned n, const struct vi_id *handover, char *why, size_t cap);
 void ew_look_at_record(const uint8_t *data, size_t len); /* of a grant or a lease, on the disk */
 void ew_look_at_move(unsigned n, const struct envmove_effect *fx);
 void ew_look_at_host(unsigned n);
+void ew_look_at_leases(unsigned n);
 void ew_note(unsigned n, const struct envmove_effect *fx);
 
 #endif

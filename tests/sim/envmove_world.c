@@ -640,8 +640,10 @@ static void tick(void)
         }
         if (handovers_deadline(h->handovers) <= ew_local(h))
             handovers_step(h->handovers, ew_local(h), &he);
-        if (envmoves_deadline(h->moves) <= ew_local(h))
+        if (envmoves_deadline(h->moves) <= ew_local(h)) {
             envmoves_step(h->moves, ew_local(h), &me);
+            ew_look_at_leases(n);
+        }
         drain(n);
     }
 }
