@@ -182,6 +182,8 @@ static struct worker *worker_make(struct datapath *d, unsigned index)
     w->d = d;
     w->index = index;
     w->next_tick = VI_NEVER;
+    for (unsigned i = 0; i < SWITCH_ENVS; i++)
+        w->rates[i].limits = &d->limits;
     w->epoll = epoll_create1(EPOLL_CLOEXEC);
     w->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     d->worker[index] = w;
@@ -227,6 +229,8 @@ struct datapath *datapath_start(const struct datapath_config *cfg)
     if (d->threads > DATAPATH_THREADS)
         d->threads = DATAPATH_THREADS;
     d->lanes = cfg->lanes == DATAPATH_LANES ? DATAPATH_LANES : 1;
+    d->limits = cfg->limits.all > 0 ? cfg->limits : forward_defaults;
+    d->limits.bytes = cfg->limits.bytes / d->threads;
     if (cfg->path_bytes)
         d->cfg.path_bytes = cfg->path_bytes < PMTU_MIN ? PMTU_MIN : cfg->path_bytes > PATH_MOST ? PATH_MOST : cfg->path_bytes;
     atomic_init(&d->epoch, 1);

@@ -41,6 +41,16 @@ struct datapath_counters {
     uint64_t dropped[FORWARD_REASONS];
 };
 
+/* Those of one environment. */
+#define DATAPATH_ENV_COUNTERS(X) \
+    X(tx_frames) X(tx_bytes) X(rx_frames) X(rx_bytes) X(tx_asked) X(tx_no_session) X(tx_no_number)
+struct datapath_env_counters {
+#define X(name) uint64_t name;
+    DATAPATH_ENV_COUNTERS(X)
+#undef X
+    uint64_t dropped[FORWARD_REASONS];
+};
+
 struct datapath_config {
     /* the data sockets, borrowed; see udp.h. Those of thread t begin at t * lanes; from socket i it sends with queue i + 1 */
     int udp_fd[DATAPATH_THREADS * DATAPATH_LANES];
@@ -49,6 +59,8 @@ struct datapath_config {
     bool no_gso;      /* no UDP_SEGMENT, no UDP_GRO, whatever datapath_selftest() says */
     bool no_vnet;     /* no superframes and no partial checksums at the TAPs */
     unsigned path_bytes; /* UDP payload of a datagram over IPv4 (548 … 9251; over IPv6 20 less), no probes; 0: found out for each path (pmtu.h) */
+    bool no_learn;       /* MACs that nobody states aren't told (datapath_collect_claims) */
+    struct forward_limits limits; /* of each environment; bytes: shared out among the threads. all = 0: forward_defaults */
     void *arg;
     /* Called in a data path's thread, when there is something to collect: must only wake the owner. */
     void (*wake)(void *arg);
@@ -75,6 +87,8 @@ void datapath_set_tap(struct datapath *d, const struct vi_id *env, int fd, bool 
 /* One more queue of the same TAP, for the next thread that has none; taken over. Superfluous ones are closed. */
 void datapath_add_queue(struct datapath *d, const struct vi_id *env, int fd);
 void datapath_counters(struct datapath *d, struct datapath_counters *out);
+/* Since it was opened here; false: it isn't. */
+bool datapath_env_counters(struct datapath *d, const struct vi_id *env, struct datapath_env_counters *out);
 
 /* What a path to a peer is like. */
 struct datapath_path {
@@ -107,12 +121,14 @@ void datapath_collect_relayed(struct datapath *d,
 /* A data packet that came through a relay (MESH_FX_DATA): as if the socket had it. */
 void datapath_inject(struct datapath *d, const uint8_t *data, size_t len);
 
-/* A guest here said, by ARP or neighbour discovery, that it has this address; env: where. The same is told once a
- * minute at most. wake() says that there are some. */
+/* A guest here said, by ARP or neighbour discovery, that it has this address; env: where. Or, without an address, a MAC
+ * that nobody states was heard. The same is told once a minute at most, MACs DATAPATH_LEARN_PER_S a second and thread.
+ * wake() says that there are some. */
 struct datapath_claim {
     struct vi_id env;
-    uint8_t mac[6], ip[IP_BYTES];
+    uint8_t mac[6], ip[IP_BYTES]; /* ip: all 0: none */
 };
+#define DATAPATH_LEARN_PER_S 50
 void datapath_collect_claims(struct datapath *d, void (*each)(void *arg, const struct datapath_claim *c), void *arg);
 
 /* What this host's guests of env have sent to other hosts and received from them: rows, cap at most. */

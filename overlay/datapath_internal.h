@@ -126,6 +126,14 @@ struct counters {
     _Atomic uint64_t dropped[FORWARD_REASONS];
 };
 
+struct env_counters {
+    _Atomic uint64_t serial; /* of the environment (switch_env_table) that these are of */
+#define X(name) _Atomic uint64_t name;
+    DATAPATH_ENV_COUNTERS(X)
+#undef X
+    _Atomic uint64_t dropped[FORWARD_REASONS];
+};
+
 /* Only one thread writes a counter, so there is nothing to lock. */
 static inline void count(_Atomic uint64_t *c, uint64_t n)
 {
@@ -180,6 +188,7 @@ struct worker {
     struct keyring *keyring;
     struct taps *taps;
     struct forward_rates rates[SWITCH_ENVS];
+    struct forward_rate learn;
     struct seen_claim claims[SEEN_CLAIMS];
     uint16_t fragment;
     unsigned lane; /* of what is being handled */
@@ -195,6 +204,7 @@ struct worker {
     struct receive_batch receive;
     struct reassembly parts;
     struct matrix matrix; /* others read it */
+    struct env_counters env[SWITCH_ENVS]; /* the same */
     _Alignas(struct backlog_item) uint8_t tap_in[sizeof(struct backlog_item) + TAP_BYTES]; /* when the backlog is full */
     uint8_t segment[TAP_BYTES], probe[PATH_MOST];
 };
@@ -215,6 +225,7 @@ struct datapath {
     struct switch_table *_Atomic table;
     struct keyring *_Atomic keyring;
     struct taps *_Atomic taps;
+    struct forward_limits limits; /* of one thread */
     pthread_mutex_t owner; /* over what the owner writes: the caller's threads, never ours */
     struct path *paths;
     unsigned n_routes;
@@ -261,6 +272,9 @@ int tx_own(struct worker *w, const struct route *r, uint8_t *datagram, size_t le
 
 /* datapath_seen.c */
 void seen_claim(struct worker *w, const struct vi_id *env, const uint8_t *frame, size_t len);
+void seen_stranger(struct worker *w, const struct vi_id *env, const uint8_t *frame);
+struct env_counters *seen_counters(struct worker *w, const struct switch_env_table *t);
+void seen_drop(struct worker *w, const struct switch_env_table *t, enum forward_why why);
 void seen_traffic(struct worker *w, const struct vi_id *env, const struct forward_decision *f, const uint8_t *frame,
                   uint64_t frames, size_t len);
 

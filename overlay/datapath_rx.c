@@ -99,6 +99,7 @@ static void frame_in(struct worker *w, const struct session *s, unsigned number,
     const struct switch_env_table *t =
         w->table && number >= 1 && number <= SWITCH_ENVS ? w->table->envs[number - 1] : NULL;
     const struct tap *tap;
+    struct env_counters *counts;
     struct forward_decision f;
     if (!t) {
         count(&w->n.rx_number, 1);
@@ -110,12 +111,15 @@ static void frame_in(struct worker *w, const struct session *s, unsigned number,
         return;
     }
     tap = f.to == FORWARD_LOCAL ? tap_of(w, &t->env) : NULL;
-    if (tap)
-        seen_traffic(w, &t->env, &f, frame, 1, len);
-    if (tap)
-        tap_write(w, tap, frame, len, flags & FLAG_PARTIAL);
-    else
-        count(&w->n.dropped[f.why], 1);
+    if (!tap) {
+        seen_drop(w, t, f.why);
+        return;
+    }
+    seen_traffic(w, &t->env, &f, frame, 1, len);
+    counts = seen_counters(w, t);
+    count(&counts->rx_frames, 1);
+    count(&counts->rx_bytes, len);
+    tap_write(w, tap, frame, len, flags & FLAG_PARTIAL);
 }
 
 static void part_in(struct worker *w, const struct session *s, uint16_t queue, const uint8_t *plain, size_t len)

@@ -154,20 +154,29 @@ void taps_free(struct datapath *d)
 static void frame_out(struct worker *w, unsigned env, uint8_t *frame, size_t len, const struct vnet_frame *v)
 {
     const struct switch_env_table *t = w->table->envs[env];
+    struct env_counters *counts;
     uint8_t flags = v->partial ? FLAG_PARTIAL : 0;
     struct forward_decision f = forward_from_tap(t, &w->rates[env], w->now, frame, len);
     if (f.to == FORWARD_DROP) {
-        count(&w->n.dropped[f.why], 1);
+        seen_drop(w, t, f.why);
+        if (f.learn)
+            seen_stranger(w, &t->env, frame);
         return;
     }
     if (v->csum_at) /* inside something that the other end doesn't look into */
         vnet_complete(frame, len, v->csum_start, v->csum_at);
     if (f.src_known)
         seen_claim(w, &t->env, frame, len);
+    else if (f.learn)
+        seen_stranger(w, &t->env, frame);
     seen_traffic(w, &t->env, &f, frame, v->gso ? (len - v->payload + v->gso_size - 1) / v->gso_size : 1, len);
     count(&w->n.tx_frames, 1);
     count(&w->n.tx_bytes, len);
     count(&w->n.tx_asked, f.asked);
+    counts = seen_counters(w, t);
+    count(&counts->tx_frames, 1);
+    count(&counts->tx_bytes, len);
+    count(&counts->tx_asked, f.asked);
     if (f.to == FORWARD_PEER) {
         tx_frame(w, t, f.peer, flags, frame, len, v->gso ? v : NULL);
         return;

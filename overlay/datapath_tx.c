@@ -305,10 +305,12 @@ void tx_frame(struct worker *w, const struct switch_env_table *t, unsigned peer,
         w->lane = lane_of(w, r->s, w->lane);
     if (!r || !may_seal(queue_of(w, r->s, w->lane), r->s->keys.cipher)) {
         count(&w->n.tx_no_session, 1);
+        count(&seen_counters(w, t)->tx_no_session, 1);
         return;
     }
     if (t->number[peer] == 0) {
         count(&w->n.tx_no_number, 1);
+        count(&seen_counters(w, t)->tx_no_number, 1);
         return;
     }
     datagram = atomic_load_explicit(&r->s->path->bytes, memory_order_relaxed);

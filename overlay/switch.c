@@ -42,11 +42,14 @@ static void push_table(struct vswitch *s)
     struct switch_table *t = calloc(1, sizeof *t);
     if (!t)
         return; /* s->changed stays: tried again at the next step */
-    for (unsigned i = 0; i < SWITCH_ENVS; i++)
+    for (unsigned i = 0; i < SWITCH_ENVS; i++) {
         if (s->envs[i] && !(t->envs[i] = switch_env_table_make(s->envs[i]))) {
             switch_table_free(t);
             return;
         }
+        if (t->envs[i])
+            t->envs[i]->slot = i;
+    }
     if (!fx)
         fx = switch_push(s, SWITCH_FX_TABLE);
     if (!fx) {
@@ -144,7 +147,7 @@ static void set_env(struct vswitch *s, const struct switch_event *ev)
         s->envs[i]->used = true;
         s->envs[i]->id = ev->env;
         s->envs[i]->strict = ev->strict;
-        s->envs[i]->counter = ++s->counter;
+        s->envs[i]->counter = s->envs[i]->serial = ++s->counter;
         s->changed = true;
         return;
     }
@@ -213,6 +216,8 @@ static void remove_local(struct senv *e, const struct vi_id *guest, struct remov
         else if (r->n++ < sizeof r->mac / sizeof r->mac[0])
             r->mac[r->n - 1] = e->local[i];
     e->n_local = n;
+    for (unsigned i = 0; i < r->n && i < sizeof r->mac / sizeof r->mac[0]; i++)
+        e->pinned_tell |= r->mac[i].pinned;
 }
 
 static const struct says *says_of(const struct removed *r, const uint8_t mac[6])
@@ -233,7 +238,7 @@ static bool same_local(const struct senv *e, const struct switch_event *ev)
             continue;
         for (unsigned k = 0; k < ev->n; k++)
             listed |= !memcmp(l->mac, ev->macs[k], 6);
-        if (!listed || l->epoch != ev->epoch)
+        if (!listed || l->epoch != ev->epoch || l->pinned != ev->pinned)
             return false;
         have++;
     }
@@ -241,14 +246,14 @@ static bool same_local(const struct senv *e, const struct switch_event *ev)
 }
 
 static void add_local(struct vswitch *s, struct senv *e, const struct vi_id *guest, uint64_t epoch,
-                      const uint8_t mac[6], const struct says *says, bool transferred)
+                      const uint8_t mac[6], const struct says *says, bool transferred, bool pinned)
 {
     struct stated *m = switch_find_stated(e, mac, false);
     struct local_mac *l;
     if (switch_is_local(e, mac) || e->n_local >= SWITCH_LOCAL_MACS)
         return;
-    if (m && !m->gone && !transferred && m->epoch >= epoch) {
-        switch_conflict(s, e, mac, &s->cfg.self, &m->peer); /* another host had it first */
+    if (m && !transferred && (m->gone ? switch_sticks(s, m) : m->epoch >= epoch)) {
+        switch_conflict(s, e, mac, guest, epoch, &s->cfg.self, &m->peer); /* another host had it first */
         return;
     }
     if (m)
@@ -258,6 +263,8 @@ static void add_local(struct vswitch *s, struct senv *e, const struct vi_id *gue
     memcpy(l->mac, mac, 6);
     l->guest = *guest;
     l->epoch = epoch;
+    l->pinned = pinned;
+    e->pinned_tell |= pinned;
     if (!says && m && vi_id_equal(&m->guest, guest))
         says = &m->says;
     if (says) { /* it comes with its addresses */
@@ -276,7 +283,7 @@ static void set_local(struct vswitch *s, vi_time now, const struct switch_event 
     before = e->n_local;
     remove_local(e, &ev->guest, &removed);
     for (unsigned i = 0; ev->on && i < ev->n; i++)
-        add_local(s, e, &ev->guest, ev->epoch, ev->macs[i], says_of(&removed, ev->macs[i]), false);
+        add_local(s, e, &ev->guest, ev->epoch, ev->macs[i], says_of(&removed, ev->macs[i]), false, ev->pinned);
     if (removed.n || e->n_local != before)
         switch_say_to_all(s, e, now);
 }
@@ -291,13 +298,14 @@ static void activate(struct vswitch *s, vi_time now, const struct switch_event *
     remove_local(e, &t.guest, &removed);
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct switch_effect *fx;
-        add_local(s, e, &t.guest, t.epoch, t.macs[i], says_of(&removed, t.macs[i]), true);
+        add_local(s, e, &t.guest, t.epoch, t.macs[i], says_of(&removed, t.macs[i]), true, false);
         fx = switch_push(s, SWITCH_FX_ANNOUNCE);
         if (fx) {
             fx->env = t.env;
             memcpy(fx->mac, t.macs[i], 6);
         }
     }
+    switch_chain_add(e, &t, ev->data, ev->len, true);
     switch_tell_transfer(s, e, ev->data, ev->len);
     s->tell[s->next_tell % TRANSFERS].env = t.env;
     s->tell[s->next_tell % TRANSFERS].times = 4;
@@ -315,6 +323,7 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
         return;
     remove_local(e, &t.guest, &removed);
     (void)switch_known_by_transfer(s, now, e, &t.to);
+    switch_chain_add(e, &t, ev->data, ev->len, true);
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m = switch_find_stated(e, t.macs[i], true);
         const struct says *says = says_of(&removed, t.macs[i]);
@@ -323,7 +332,7 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
         if (says)
             m->says = *says;
         m->says.counter = 0; /* the other host counts for itself */
-        m->gone = false;
+        m->gone = m->pinned = false;
         m->peer = t.to;
         m->guest = t.guest;
         m->epoch = t.epoch;
@@ -334,7 +343,25 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
     switch_say_to_all(s, e, now);
 }
 
-static void peer_gone(struct vswitch *s, const struct vi_id *peer)
+static void set_away(struct vswitch *s, const struct switch_event *ev)
+{
+    struct senv *e = switch_env(s, &ev->env);
+    if (!e || e->away == ev->on)
+        return;
+    e->away = ev->on;
+    s->changed = true;
+}
+
+/* Our own store's: it was believed once. */
+static void put_back(struct vswitch *s, const struct switch_event *ev)
+{
+    struct transfer t;
+    struct senv *e;
+    if (!transfer_decode(&t, ev->data, ev->len) && (e = switch_env(s, &t.env)) != NULL)
+        switch_chain_add(e, &t, ev->data, ev->len, false);
+}
+
+static void peer_gone(struct vswitch *s, const struct vi_id *peer, bool left)
 {
     for (unsigned i = 0; i < SWITCH_ENVS; i++)
         for (unsigned k = 0; s->envs[i] && k < SWITCH_MACS; k++) {
@@ -344,6 +371,8 @@ static void peer_gone(struct vswitch *s, const struct vi_id *peer)
                 m->gone_at = s->now;
                 s->changed = true;
             }
+            if (m->used && left && vi_id_equal(&m->peer, peer))
+                m->pinned = false;
         }
 }
 
@@ -374,6 +403,8 @@ static void tick(struct vswitch *s, vi_time now)
         struct senv *e = s->envs[i];
         if (e) {
             drop_unconfirmed(s, e, now);
+            switch_chain_tick(s, now, e);
+            switch_learned_tick(s, now, e);
             switch_addresses_tick(s, now, e);
         }
         for (unsigned k = 0; e && k < e->n_others; k++) {
@@ -402,12 +433,15 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
     case SWITCH_EV_ENV: set_env(s, ev); break;
     case SWITCH_EV_PARTICIPANTS: set_participants(s, now, ev); break;
     case SWITCH_EV_ADDRESS: switch_address(s, now, ev); break;
+    case SWITCH_EV_LEARNED: switch_learned(s, now, ev); break;
+    case SWITCH_EV_AWAY: set_away(s, ev); break;
+    case SWITCH_EV_KEPT: put_back(s, ev); break;
     case SWITCH_EV_LOCAL: set_local(s, now, ev); break;
     case SWITCH_EV_MESSAGE: switch_take_message(s, now, ev); break;
     case SWITCH_EV_ACTIVATE: activate(s, now, ev); break;
     case SWITCH_EV_GIVEN: given(s, now, ev); break;
     case SWITCH_EV_PEER_UP: peer_up(s, &ev->peer, now); break;
-    case SWITCH_EV_PEER_GONE: peer_gone(s, &ev->peer); break;
+    case SWITCH_EV_PEER_GONE: peer_gone(s, &ev->peer, ev->left); break;
     }
     if (s->changed)
         push_table(s);

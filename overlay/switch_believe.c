@@ -13,7 +13,7 @@ struct stated *switch_find_stated(struct senv *e, const uint8_t mac[6], bool mak
         struct stated *m = &e->stated[i];
         if (m->used && !memcmp(m->mac, mac, 6))
             return m;
-        if (!m->used || m->gone)
+        if (!m->used || (m->gone && !m->pinned))
             if (!freed || (freed->used && !m->used))
                 freed = m;
     }
@@ -33,33 +33,19 @@ bool switch_is_local(const struct senv *e, const uint8_t mac[6])
     return false;
 }
 
-void switch_conflict(struct vswitch *s, const struct senv *e, const uint8_t mac[6], const struct vi_id *peer,
-                     const struct vi_id *has)
-{
-    struct switch_effect *fx;
-    s->conflicts++;
-    fx = switch_push(s, SWITCH_FX_CONFLICT);
-    if (!fx)
-        return;
-    fx->env = e->id;
-    fx->peer = *peer;
-    fx->other = *has;
-    memcpy(fx->mac, mac, 6);
-}
-
 static void believe(struct vswitch *s, struct senv *e, const struct vi_id *peer, const uint8_t mac[6],
                     const struct vi_id *guest, uint64_t epoch, uint64_t counter)
 {
     struct stated *m;
     if (switch_is_local(e, mac)) {
-        switch_conflict(s, e, mac, peer, &s->cfg.self);
+        switch_conflict(s, e, mac, guest, epoch, peer, &s->cfg.self);
         return;
     }
     m = switch_find_stated(e, mac, true);
     if (!m)
         return; /* the table is full: frames to it go to everybody, at the bounded rate */
-    if (!m->gone && !vi_id_equal(&m->peer, peer)) {
-        switch_conflict(s, e, mac, peer, &m->peer);
+    if ((!m->gone || switch_sticks(s, m)) && !vi_id_equal(&m->peer, peer)) {
+        switch_conflict(s, e, mac, guest, epoch, peer, &m->peer);
         return;
     }
     if (m->gone && epoch < m->epoch && s->now - m->gone_at < ECHO_MOST)
@@ -70,6 +56,7 @@ static void believe(struct vswitch *s, struct senv *e, const struct vi_id *peer,
         m->says.n = 0;
     if (!vi_id_equal(&m->peer, peer))
         m->says.counter = 0; /* each host counts for itself */
+    m->pinned &= vi_id_equal(&m->peer, peer);
     m->gone = false;
     m->peer = *peer;
     m->guest = *guest;
@@ -84,6 +71,7 @@ static void forget_unsaid(struct vswitch *s, struct senv *e, const struct other 
         struct stated *m = &e->stated[i];
         if (m->used && !m->gone && vi_id_equal(&m->peer, &o->peer) && m->counter != o->counter) {
             m->gone = true;
+            m->pinned = false;
             m->gone_at = s->now;
             s->changed = true;
         }
@@ -176,13 +164,59 @@ int switch_known_by_transfer(struct vswitch *s, vi_time now, struct senv *e, con
     return (int)e->n_others++;
 }
 
+/* By our own word a guest of ours isn't ours any more: what is here is a copy that somebody brought back. */
+static bool we_gave(const struct vswitch *s, const struct senv *e, const struct transfer *t, const uint8_t mac[6])
+{
+    if (!vi_id_equal(&t->from, &s->cfg.self))
+        return false;
+    for (unsigned i = 0; i < e->n_local; i++)
+        if (!memcmp(e->local[i].mac, mac, 6))
+            return vi_id_equal(&e->local[i].guest, &t->guest) && e->local[i].epoch < t->epoch;
+    return false;
+}
+
+static void drop_local(struct senv *e, const uint8_t mac[6])
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < e->n_local; i++)
+        if (memcmp(e->local[i].mac, mac, 6) != 0)
+            e->local[n++] = e->local[i];
+    e->n_local = n;
+}
+
+/* Who has it by our book gives it away, for the guest that has it; or nobody has it. */
+static bool may_move(const struct vswitch *s, const struct stated *m, const struct transfer *t)
+{
+    if (t->epoch <= m->epoch)
+        return false;
+    if (m->gone && !switch_sticks(s, m))
+        return true;
+    return vi_id_equal(&m->peer, &t->from) && vi_id_equal(&m->guest, &t->guest);
+}
+
+static void move(struct vswitch *s, struct senv *e, struct stated *m, const struct transfer *t)
+{
+    struct vi_id from = m->peer;
+    int at = switch_other(e, &t->to);
+    bool had = !m->gone;
+    m->says.counter = 0; /* the other host counts for itself */
+    m->gone = m->pinned = false;
+    m->peer = t->to;
+    m->guest = t->guest;
+    m->epoch = t->epoch;
+    m->counter = at < 0 ? 0 : e->others[at].counter;
+    s->changed = true;
+    if (had)
+        switch_moved(s, e, m->mac, &from, &t->to);
+}
+
 /* A transfer is believed when who signed it has the MACs by our book, or nobody has. */
 static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const struct vi_id *teller,
                           const uint8_t *data, size_t len)
 {
     struct transfer t;
     uint8_t pk[32];
-    bool holds = false;
+    bool holds = false, dropped = false;
     if (transfer_decode(&t, data, len) || !vi_id_equal(&t.env, &e->id) ||
         !s->cfg.key_of(s->cfg.arg, &t.from, pk) || transfer_verify(data, len, pk))
         return;
@@ -192,24 +226,26 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
         return; /* told by who takes no part, or given by who took none */
     for (unsigned i = 0; i < t.n_macs; i++) {
         struct stated *m;
-        if (switch_is_local(e, t.macs[i]))
+        bool ours = switch_is_local(e, t.macs[i]), gave = ours && we_gave(s, e, &t, t.macs[i]);
+        if (ours && !gave)
             continue;
+        if (gave) {
+            drop_local(e, t.macs[i]);
+            switch_chain_add(e, &t, data, len, true);
+            switch_conflict(s, e, t.macs[i], &t.guest, t.epoch - 1, &s->cfg.self, &t.to);
+            dropped = true;
+        }
         m = switch_find_stated(e, t.macs[i], true);
         holds |= m && !m->gone && t.epoch == m->epoch && vi_id_equal(&m->peer, &t.to);
-        if (!m || t.epoch <= m->epoch || !(m->gone || vi_id_equal(&m->peer, &t.from)))
+        if (!m || !may_move(s, m, &t))
             continue;
         holds = true;
-        m->says.counter = 0; /* the other host counts for itself */
-        m->gone = false;
-        m->peer = t.to;
-        m->guest = t.guest;
-        m->epoch = t.epoch;
-        m->counter = 0;
-        for (unsigned k = 0; k < e->n_others; k++)
-            if (vi_id_equal(&e->others[k].peer, &t.to))
-                m->counter = e->others[k].counter;
-        s->changed = true;
+        move(s, e, m, &t);
     }
+    if (holds || switch_chain_links(e, &t))
+        switch_chain_add(e, &t, data, len, false);
+    if (dropped)
+        switch_say_to_all(s, e, now);
     if (holds) /* an old one, told again, makes nobody take part */
         (void)switch_known_by_transfer(s, now, e, &t.to);
 }
@@ -237,6 +273,17 @@ void switch_take_message(struct vswitch *s, vi_time now, const struct switch_eve
             e->others[at].acked = counter;
     } else if (kind == 5 && n == 4) {
         switch_take_addresses(s, &ev->peer, &r);
+    } else if (kind == 6 && n == 3) {
+        uint8_t mac[6];
+        vi_read_id(&r, &env);
+        vi_read_bytes(&r, mac, sizeof mac);
+        e = switch_env(s, &env);
+        if (!vi_read_end(&r) && e && switch_other(e, &ev->peer) >= 0)
+            switch_chain_show(s, e, &ev->peer, mac);
+    } else if (kind == 7 && n == 4) {
+        switch_take_pinned(s, &ev->peer, &r);
+    } else if (kind == 8 && n == 4) {
+        switch_take_learned(s, now, &ev->peer, &r);
     } else if (kind == 3 && n == 3) {
         size_t len;
         const uint8_t *data;

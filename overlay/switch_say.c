@@ -34,6 +34,8 @@ void switch_say(struct vswitch *s, struct senv *e, struct other *o, vi_time now)
     for (unsigned part = 0; part < parts; part++)
         say_part(s, e, (unsigned)switch_env_index(s, &e->id), o, part, parts);
     switch_say_addresses(s, e, o, false);
+    switch_say_pinned(s, e, o, false);
+    switch_say_learned(s, e, o, false);
     o->last_sent = now;
 }
 

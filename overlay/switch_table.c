@@ -95,6 +95,31 @@ void switch_table_add_ip(struct switch_env_table *t, const uint8_t ip[IP_BYTES],
     }
 }
 
+static void put_one(struct switch_env_table *t, const uint8_t mac[6], bool local, unsigned peer)
+{
+    if (switch_table_find(t, mac))
+        return; /* stated: that holds */
+    switch_table_add(t, mac, local, peer);
+    for (unsigned at = switch_mac_slot(mac), i = 0; i < SWITCH_MACS * 2; i++) {
+        struct switch_mac *m = &t->macs[(at + i) % (SWITCH_MACS * 2)];
+        if (m->used && !memcmp(m->mac, mac, 6)) {
+            m->learned = true;
+            return;
+        }
+    }
+}
+
+static void put_learned(struct switch_env_table *t, const struct senv *e)
+{
+    for (unsigned i = 0; i < e->n_own; i++)
+        put_one(t, e->own[i].mac, true, 0);
+    for (unsigned i = 0; i < e->n_learned; i++) {
+        int at = switch_other(e, &e->learned[i].peer);
+        if (at >= 0)
+            put_one(t, e->learned[i].mac, false, (unsigned)at);
+    }
+}
+
 struct switch_env_table *switch_env_table_make(const struct senv *e)
 {
     struct switch_env_table *t = calloc(1, sizeof *t);
@@ -103,6 +128,8 @@ struct switch_env_table *switch_env_table_make(const struct senv *e)
     t->env = e->id;
     t->used = true;
     t->strict = e->strict;
+    t->away = e->away;
+    t->serial = e->serial;
     t->n_peers = e->n_others;
     for (unsigned i = 0; i < e->n_others; i++) {
         t->peers[i] = e->others[i].peer;
@@ -123,5 +150,6 @@ struct switch_env_table *switch_env_table_make(const struct senv *e)
         for (unsigned k = 0; k < s->says.n; k++)
             switch_table_add_ip(t, s->says.ip[k], s->mac, false, (unsigned)at);
     }
+    put_learned(t, e);
     return t;
 }

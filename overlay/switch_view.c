@@ -27,13 +27,21 @@ bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigne
     const struct senv *e = switch_env(s, env);
     if (!e)
         return false;
-    for (; *pos < e->n_local + SWITCH_MACS; (*pos)++) {
-        if (*pos < e->n_local) {
+    for (; *pos < e->n_local + SWITCH_MACS + e->n_own + e->n_learned; (*pos)++) {
+        memset(out, 0, sizeof *out);
+        if (*pos >= e->n_local + SWITCH_MACS) {
+            unsigned at = *pos - e->n_local - SWITCH_MACS;
+            const struct learned *l = at < e->n_own ? &e->own[at] : &e->learned[at - e->n_own];
+            memcpy(out->mac, l->mac, 6);
+            out->peer = at < e->n_own ? s->cfg.self : l->peer;
+            out->learned = true;
+        } else if (*pos < e->n_local) {
             const struct local_mac *l = &e->local[*pos];
             memcpy(out->mac, l->mac, 6);
             out->guest = l->guest;
             out->peer = s->cfg.self;
             out->epoch = l->epoch;
+            out->pinned = l->pinned;
             out->n_ips = l->says.n;
             memcpy(out->ips, l->says.ip, sizeof out->ips);
         } else {
@@ -44,6 +52,7 @@ bool switch_place_next(const struct vswitch *s, const struct vi_id *env, unsigne
             out->guest = m->guest;
             out->peer = m->peer;
             out->epoch = m->epoch;
+            out->pinned = m->pinned;
             out->n_ips = m->says.n;
             memcpy(out->ips, m->says.ip, sizeof out->ips);
         }

@@ -476,6 +476,44 @@ int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove
     return finish(&q, -1);
 }
 
+int agent_env_listen(struct agent_client *c, const struct vi_id *env, const char *iface, agent_queue_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin(&q, c, R_QUEUE, "env.listen", arg);
+    if (err)
+        return err;
+    q.slot->cb.queue = done;
+    q.slot->env = *env;
+    vi_write_array(&q.w, 2);
+    vi_write_id(&q.w, env);
+    vi_write_str(&q.w, iface);
+    return finish(&q, -1);
+}
+
+static int on_iface(struct agent_client *c, const char *method, const struct vi_id *env, const char *iface, hv_done *done,
+                    void *arg)
+{
+    struct hv_call q;
+    int err = begin(&q, c, R_DONE, method, arg);
+    if (err)
+        return err;
+    q.slot->cb.done = done;
+    vi_write_array(&q.w, 2);
+    vi_write_id(&q.w, env);
+    vi_write_str(&q.w, iface);
+    return finish(&q, -1);
+}
+
+int agent_env_attach(struct agent_client *c, const struct vi_id *env, const char *iface, hv_done *done, void *arg)
+{
+    return on_iface(c, "env.attach", env, iface, done, arg);
+}
+
+int agent_env_detach(struct agent_client *c, const struct vi_id *env, const char *iface, hv_done *done, void *arg)
+{
+    return on_iface(c, "env.detach", env, iface, done, arg);
+}
+
 int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_t mac[6],
                    hv_done *done, void *arg)
 {

@@ -59,6 +59,12 @@ int agent_env_queue(struct agent_client *c, const struct vi_id *env, agent_queue
  * VI_ESTATE, and only the TAP is gone). */
 int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove_bridge,
                     hv_done *done, void *arg);
+/* A host's interface of 1 to 15 letters, digits, '.', '_', '-', '@', for the environment: a packet socket that hears
+ * beacons there (attach.h) and can send; into its bridge; out of it. VI_EINVAL, VI_ENOTFOUND, VI_EEXIST (another is
+ * attached), VI_ESTATE (it has addresses, or is in another bridge) with a sentence. */
+int agent_env_listen(struct agent_client *c, const struct vi_id *env, const char *iface, agent_queue_done *done, void *arg);
+int agent_env_attach(struct agent_client *c, const struct vi_id *env, const char *iface, hv_done *done, void *arg);
+int agent_env_detach(struct agent_client *c, const struct vi_id *env, const char *iface, hv_done *done, void *arg);
 /* The guest with this MAC (unicast) lives on this host now: the bridge forgets that it saw it behind
  * the TAP, so that frames for it reach its vif before it has spoken. On the other hosts the data path
  * writes a frame from mac to its TAP. VI_ENOTFOUND if the environment isn't open. */

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "peer/agent_attach.h"
 #include "peer/agent_taptest.h"
 #include "peer/base/log.h"
 
@@ -85,11 +86,63 @@ int agent_env_end(struct agent *a, const struct vi_id *id, bool remove_bridge, c
     if (!e && !slot_for(a, id, &err) && err == VI_EEXIST)
         return 0; /* the bridge of that name is another's */
     if (e) {
+        if (remove_bridge && e->lan[0])
+            (void)agent_iface_part(e->lan, e->bridge, why, why_size); /* removing says what is still there */
         close(e->tap_fd);
         e->used = false;
     }
     agent_bridge_name(id, bridge);
     return remove_bridge ? agent_bridge_remove(bridge, why, why_size) : 0;
+}
+
+/* One interface an environment, which nobody else has. */
+static int may_attach(struct agent *a, const struct agent_request *q, struct agent_env **env, char *why, size_t why_size)
+{
+    struct agent_env *e = *env = agent_env_find(a, &q->uuid);
+    if (!e) {
+        snprintf(why, why_size, "the environment isn't open here");
+        return VI_ENOTFOUND;
+    }
+    if (e->lan[0] && strcmp(e->lan, q->iface) != 0) {
+        snprintf(why, why_size, "%s is attached already", e->lan);
+        return VI_EEXIST;
+    }
+    return agent_iface_check(q->iface, e->bridge, why, why_size);
+}
+
+int agent_lan_listen(struct agent *a, const struct agent_request *q, char *why, size_t why_size)
+{
+    struct agent_env *e;
+    int err = may_attach(a, q, &e, why, why_size);
+    return err ? err : agent_iface_listen(q->iface, why, why_size);
+}
+
+int agent_lan_attach(struct agent *a, const struct agent_request *q, char *why, size_t why_size)
+{
+    struct agent_env *e;
+    int err = may_attach(a, q, &e, why, why_size);
+    if (!err)
+        err = agent_iface_join(q->iface, e->bridge, why, why_size);
+    if (!err)
+        snprintf(e->lan, sizeof e->lan, "%s", q->iface);
+    return err;
+}
+
+/* Also one that an agent before us put there: the bridge is an environment's own. Never a guest's vif. */
+int agent_lan_detach(struct agent *a, const struct agent_request *q, char *why, size_t why_size)
+{
+    struct agent_env *e = agent_env_find(a, &q->uuid);
+    int err;
+    if (!e)
+        return VI_ENOTFOUND;
+    err = strcmp(e->lan, q->iface) ? agent_iface_check(q->iface, e->bridge, why, why_size) : 0;
+    if (err == VI_ENOTFOUND) /* the interface is gone, and with it all of this */
+        err = 0;
+    else if (!err)
+        err = agent_iface_part(q->iface, e->bridge, why, why_size);
+    if (!err)
+        e->lan[0] = '\0';
+    return err;
 }
 
 void agent_env_end_all(struct agent *a)

@@ -20,6 +20,7 @@ struct agent_env {
     unsigned mtu;
     int tap_fd;
     char tap[AGENT_IFNAME], bridge[AGENT_IFNAME];
+    char lan[AGENT_IFNAME]; /* the host's interface that was put into the bridge; "": none */
 };
 
 /* A guest that was seen on a vi- bridge: the only kind that the peer may touch. */
@@ -69,6 +70,10 @@ int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_
                    size_t why_size);
 int agent_env_end(struct agent *a, const struct vi_id *id, bool remove_bridge, char *why,
                   size_t why_size);
+/* The host's interface q->iface: heard at (a descriptor), put into the environment's bridge, taken out of it. */
+int agent_lan_listen(struct agent *a, const struct agent_request *q, char *why, size_t why_size);
+int agent_lan_attach(struct agent *a, const struct agent_request *q, char *why, size_t why_size);
+int agent_lan_detach(struct agent *a, const struct agent_request *q, char *why, size_t why_size);
 struct agent_env *agent_env_find(struct agent *a, const struct vi_id *id);
 void agent_env_end_all(struct agent *a); /* TAPs only; bridges stay, guests are in them */
 

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "peer/agent_attach.h"
 #include "peer/base/err.h"
 #include "peer/link_wire.h"
 
@@ -18,6 +19,7 @@ static const char *const names[AM_COUNT] = {
     [AM_ENV_OPEN] = "env.open", [AM_ENV_QUEUE] = "env.queue",
     [AM_ENV_CLOSE] = "env.close", [AM_ANNOUNCE] = "announce",
     [AM_FACTS] = "facts", [AM_UDP_BUFFERS] = "udp.buffers",
+    [AM_ENV_LISTEN] = "env.listen", [AM_ENV_ATTACH] = "env.attach", [AM_ENV_DETACH] = "env.detach",
 };
 
 bool agent_request_on_guest(const struct agent_request *q)
@@ -75,6 +77,11 @@ static void read_more(struct agent_request *q, struct vi_reader *r)
         break;
     case AM_ENV_CLOSE:
         q->remove_bridge = vi_read_bool(r);
+        break;
+    case AM_ENV_LISTEN: case AM_ENV_ATTACH: case AM_ENV_DETACH:
+        vi_read_cstr(r, q->iface, sizeof q->iface);
+        if (!r->err && !agent_iface_name_ok(q->iface))
+            r->err = VI_EPROTO;
         break;
     case AM_ANNOUNCE:
         vi_read_bytes(r, q->mac, sizeof q->mac);

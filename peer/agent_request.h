@@ -8,7 +8,7 @@
 enum agent_method {
     AM_HOST, AM_LIST, AM_DESCRIBE, AM_CAN_RECEIVE, AM_SET_MEMORY, AM_SET_SCHED, AM_SUSPEND,
     AM_RESTORE, AM_UNPAUSE, AM_PAUSE, AM_RESUME, AM_DESTROY, AM_ENV_OPEN, AM_ENV_QUEUE, AM_ENV_CLOSE, AM_ANNOUNCE,
-    AM_FACTS, AM_UDP_BUFFERS, AM_COUNT
+    AM_FACTS, AM_UDP_BUFFERS, AM_ENV_LISTEN, AM_ENV_ATTACH, AM_ENV_DETACH, AM_COUNT
 };
 
 struct agent_request {
@@ -21,6 +21,7 @@ struct agent_request {
     unsigned mtu, queues;
     bool remove_bridge;
     uint8_t mac[6];
+    char iface[16]; /* ENV_LISTEN, ENV_ATTACH, ENV_DETACH */
     struct hv_description description;
 };
 

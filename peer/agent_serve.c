@@ -376,6 +376,30 @@ static void go_env_queue(struct job *j)
     end_job(j);
 }
 
+static void go_env_listen(struct job *j)
+{
+    char why[AGENT_WHY] = "";
+    struct vi_writer w;
+    int fd = agent_lan_listen(j->a, &j->q, why, sizeof why);
+    if (fd < 0) {
+        answer(j, fd, why);
+        return;
+    }
+    begin_answer(j, &w, 0, "");
+    vi_write_nil(&w);
+    send_out(j, &w, fd);
+    close(fd); /* the peer's from now on */
+    end_job(j);
+}
+
+static void go_env_attach(struct job *j)
+{
+    char why[AGENT_WHY] = "";
+    int err = j->q.method == AM_ENV_ATTACH ? agent_lan_attach(j->a, &j->q, why, sizeof why)
+                                           : agent_lan_detach(j->a, &j->q, why, sizeof why);
+    answer(j, err, why);
+}
+
 /* Frames come in bursts that the default of the system (208 KiB) doesn't hold; more than that only root may give. */
 static void go_udp_buffers(struct job *j)
 {
@@ -435,6 +459,8 @@ static void go(struct job *j)
     switch (j->q.method) {
     case AM_ENV_OPEN: go_env_open(j); return;
     case AM_ENV_QUEUE: go_env_queue(j); return;
+    case AM_ENV_LISTEN: go_env_listen(j); return;
+    case AM_ENV_ATTACH: case AM_ENV_DETACH: go_env_attach(j); return;
     case AM_UDP_BUFFERS: go_udp_buffers(j); return;
     case AM_ENV_CLOSE: go_env_close(j); return;
     case AM_ANNOUNCE: go_announce(j); return;

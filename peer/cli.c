@@ -208,115 +208,6 @@ static int do_guests(struct cli_client *c, struct args *a)
     return cli_ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
 }
 
-static const struct cli_field env_fields[] = {
-    {"name", "NAME", CLI_TEXT}, {"id", "ID", CLI_SHORT_ID}, {"bridge", "BRIDGE", CLI_TEXT},
-    {"shares", "SHARES", CLI_COUNT}, {"hosts", "HOSTS", CLI_COUNT}, {"guests", "GUESTS HERE", CLI_COUNT},
-    {"home", "HOME", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
-static const struct cli_field env_show_fields[] = {
-    {"name", "name", CLI_TEXT}, {"id", "id", CLI_TEXT}, {"home", "home", CLI_TEXT},
-    {"shares", "shares", CLI_COUNT}, {"strict", "strict", CLI_YESNO}, {"bridge", "bridge", CLI_TEXT},
-    {"vif", "in the guest's configuration", CLI_TEXT}, {"hosts", "hosts", CLI_TEXT},
-    {"guests", "guests here", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
-static const struct cli_field mac_fields[] = {
-    {"mac", "MAC", CLI_TEXT}, {"guest", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
-    {"epoch", "EPOCH", CLI_COUNT}, {"addresses", "ADDRESSES", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
-
-static const struct cli_field traffic_fields[] = {
-    {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT}, {"frames", "FRAMES", CLI_COUNT},
-    {"bytes", "BYTES", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
-
-static const struct cli_field path_fields[] = {
-    {"host", "PATH TO", CLI_TEXT}, {"cipher", "CIPHER", CLI_TEXT}, {"datagram", "DATAGRAM", CLI_COUNT},
-    {"gso", "MANY AT ONCE", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
-
-static void env_table(const msgpack_object *r, const char *name, const struct cli_field *fields)
-{
-    const msgpack_object *o = cli_get(r, name);
-    if (!o || o->type != MSGPACK_OBJECT_ARRAY || !o->via.array.size)
-        return;
-    printf("\n");
-    cli_table(o, fields, "");
-}
-
-static int env_show(struct cli_client *c, const struct args *a, const char *method,
-                    const struct cli_params *p)
-{
-    msgpack_object r;
-    int err = cli_call(c, method, p, &r);
-    if (err)
-        return err;
-    if (a->json) {
-        cli_json(&r, true);
-        return 0;
-    }
-    cli_list(&r, env_show_fields);
-    env_table(&r, "macs", mac_fields);
-    env_table(&r, "traffic", traffic_fields);
-    env_table(&r, "paths", path_fields);
-    return 0;
-}
-
-static int do_env(struct cli_client *c, struct args *a)
-{
-    struct cli_params p;
-    const char *verb = a->arg[0];
-    uint64_t shares = 100;
-    if (!strcmp(verb, "list") && a->n == 1)
-        return cli_ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
-    if (!strcmp(verb, "allow") || !strcmp(verb, "deny"))
-        return cli_env_allow(c, a, verb[0] == 'a');
-    if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
-        fprintf(stderr, "violin: env %s wants a NAME\n", verb);
-        return CLI_USAGE;
-    }
-    if (a->n != 2)
-        return cli_usage("env wants: list, create NAME, show NAME, remove NAME, allow NAME DOMAIN, deny NAME DOMAIN", verb);
-    if (!strcmp(verb, "create")) {
-        if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
-            return cli_usage("--shares is a number from 1 to 10000", a->shares);
-        cli_params_init(&p);
-        vi_write_map(&p.w, a->strict ? 3 : 2);
-        vi_write_str(&p.w, "name");
-        vi_write_str(&p.w, a->arg[1]);
-        vi_write_str(&p.w, "shares");
-        vi_write_uint(&p.w, shares);
-        if (a->strict) {
-            vi_write_str(&p.w, "strict");
-            vi_write_uint(&p.w, 1);
-        }
-        return env_show(c, a, "env.create", &p);
-    }
-    cli_one_param(&p, "name", a->arg[1]);
-    if (!strcmp(verb, "show"))
-        return env_show(c, a, "env.show", &p);
-    if (!strcmp(verb, "remove")) {
-        msgpack_object r;
-        int err = cli_call(c, "env.remove", &p, &r);
-        if (!err && a->json)
-            cli_json(&r, true);
-        else if (!err)
-            printf("%s is removed\n", a->arg[1]);
-        return err;
-    }
-    return cli_usage("env wants: list, create NAME, show NAME, remove NAME, allow NAME DOMAIN, deny NAME DOMAIN", verb);
-}
-
-static void print_numbers(const msgpack_object *m, const char *lead)
-{
-    char text[64];
-    if (!m || m->type != MSGPACK_OBJECT_MAP || m->via.map.size == 0)
-        return;
-    printf("%s", lead);
-    for (uint32_t i = 0; i < m->via.map.size; i++) {
-        const msgpack_object_kv *kv = &m->via.map.ptr[i];
-        if (kv->key.type != MSGPACK_OBJECT_STR)
-            continue;
-        printf("%s%.*s %s", i ? ", " : "", (int)kv->key.via.str.size, kv->key.via.str.ptr,
-               cli_format_value(&kv->val, CLI_TEXT, text, sizeof text));
-    }
-    printf("\n");
-}
-
 static int do_explain(struct cli_client *c, struct args *a)
 {
     struct cli_params p;
@@ -347,7 +238,7 @@ static int do_explain(struct cli_client *c, struct args *a)
         const msgpack_object *d = &list->via.array.ptr[i];
         printf("  %s  %s\n", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
                cli_format_value(cli_get(d, "text"), CLI_TEXT, text, sizeof text));
-        print_numbers(cli_get(d, "numbers"), "            ");
+        cli_print_numbers(cli_get(d, "numbers"), "            ");
     }
     list = cli_get(&r, "hosts");
     if (list && list->type == MSGPACK_OBJECT_ARRAY && list->via.array.size)
@@ -561,14 +452,15 @@ static const struct entry {
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
-    {"env", do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN",
-     "Environments: private clusters of guests on a virtual Ethernet. `allow` lets its guests be in another domain, too "
+    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN",
+     "Environments: private clusters of guests on a virtual Ethernet. `attach` puts a network interface of this host, which "
+     "has no address of its own, into the environment's bridge: once per environment and LAN. `allow` lets its guests be in another domain, too "
      "(see violin federate); deny takes that back."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
      "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
-     "guest, balloon, weight, short, moving, handover, moved, refused, failed, keys, admitted, revoked, federation, address, mode, warning, started."},
+     "guest, balloon, weight, short, moving, handover, moved, refused, failed, attach, conflict, keys, admitted, revoked, federation, address, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},

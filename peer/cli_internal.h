@@ -39,6 +39,11 @@ void cli_one_param(struct cli_params *p, const char *key, const char *value);
 int cli_ask(struct cli_client *c, const struct args *a, const char *method, const struct cli_params *p,
             const struct cli_field *fields, const char *none);
 
+/* cli_env.c */
+int cli_do_env(struct cli_client *c, struct args *a);
+/* A map of numbers, on one line after lead; nothing when it is empty. */
+void cli_print_numbers(const msgpack_object *m, const char *lead);
+
 /* cli_members.c */
 extern const struct argp_option cli_members_options[];
 int cli_do_members(struct cli_client *c, struct args *a);

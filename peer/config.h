@@ -25,6 +25,9 @@ struct config {
     unsigned n_seeds;
     long overlay_mtu, overlay_threads, overlay_path_mtu;
     long relay_bandwidth; /* MiB/s, 0: relays nothing */
+    long overlay_broadcast_rate, overlay_guest_rate, overlay_unknown_rate; /* frames/s */
+    long overlay_bandwidth;                                                /* MiB/s, 0: no limit */
+    char overlay_learn[CONFIG_TEXT];
     char overlay_gso[CONFIG_TEXT], overlay_vnet_hdr[CONFIG_TEXT], overlay_cipher[CONFIG_TEXT];
     long migration_bandwidth; /* MiB/s, 0: none */
     /* hypervisor */

@@ -72,7 +72,7 @@ static vi_time earliest(struct daemon *d)
 {
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
-                   daemon_switch_deadline(d), daemon_federation_deadline(d), daemon_now() + VI_SEC};
+                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i] < min)
@@ -97,6 +97,7 @@ static void step_all(struct daemon *d)
     }
     daemon_gossip_pump(d, now);
     daemon_members_tick(d, now);
+    daemon_attach_pump(d, now);
     daemon_switch_pump(d, now);
     calls_tick(d->calls, now);
     mesh_io_pump(d->mesh, now); /* what the others wanted sent */
@@ -222,6 +223,7 @@ static void close_all(struct daemon *d)
     rpc_close(d->rpc);
     daemon_handover_close(d);
     daemon_policy_close(d);
+    daemon_attach_close(d);
     daemon_switch_close(d);
     journal_close(d->journal);
     agent_client_close(d->agent);

@@ -9,11 +9,12 @@ void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const stru
     uint32_t n = 0;
     datapath_state(d->datapath, &s);
     vi_write_str(w, "datapath");
-    vi_write_map(w, 4);
+    vi_write_map(w, 5);
     put_uint(w, "threads", s.threads);
     put_bool(w, "gso", s.gso);
     put_bool(w, "gro", s.gro);
     put_bool(w, "superframes", s.taps && s.taps_vnet == s.taps);
+    daemon_switch_write_counters(d, w);
     for (unsigned i = 0; i < e->n_participants; i++)
         n += datapath_path(d->datapath, &e->participants[i], &p);
     vi_write_str(w, "paths");

@@ -76,6 +76,7 @@ static void on_opened(void *arg, int err, const char *detail, const struct agent
     } else {
         e->open = true;
         daemon_switch_env_open(o->d, e, tap->fd, tap->vnet);
+        daemon_attach_env_open(o->d, e);
         vi_log(VI_LOG_INFO, "env", "%s: bridge %s is ready", e->def.name, tap->bridge);
     }
     free(o);
@@ -117,6 +118,7 @@ void daemon_envs_tick(struct daemon *d, vi_time now)
 static void forget_env(struct daemon *d, struct env *e)
 {
     daemon_event_done(d, daemon_event(d, "env", e->def.name, "environment %s is removed", e->def.name));
+    daemon_attach_env_close(d, e);
     daemon_switch_env_close(d, e);
     if (e->open)
         (void)agent_env_close(d->agent, &e->def.id, true, on_env_closed, d);
@@ -400,11 +402,12 @@ void daemon_envs_publish(struct daemon *d)
     struct gossip_record old;
     uint64_t version = (uint64_t)vi_clock_wall();
     int n;
+    daemon_switch_away(d);
     memset(&t, 0, sizeof t);
     memcpy(t.key, d->me.ed_pk, 32);
     for (unsigned i = 0; i < ENV_MAX; i++) {
         const struct env *e = &d->envs[i];
-        if (e->used && (e->local_guests || e->expecting))
+        if (e->used && daemon_env_here(e))
             memcpy(t.envs[t.n++], e->def.id.b, ENV_TAG_SIZE);
     }
     if (d->published_list && t.n == d->published.n && !memcmp(t.envs, d->published.envs, sizeof t.envs))

@@ -356,7 +356,7 @@ void daemon_federation_presence(struct daemon *d, vi_time now)
     int n;
     for (unsigned i = 0; i < ENV_MAX && p.n < FED_TAGS; i++) {
         const struct env *e = &d->envs[i];
-        if (e->used && (e->local_guests || e->expecting) &&
+        if (e->used && daemon_env_here(e) &&
             (e->def.n_allowed || strcmp(e->def.home, d->me.cert.domain)))
             memcpy(p.envs[p.n++], e->def.id.b, ENV_TAG_SIZE);
     }

@@ -88,6 +88,7 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     withdraw_gone(d, guests, n);
     memcpy(d->guests, guests, n * sizeof *guests);
     d->n_guests = n;
+    d->listed = true;
     count_guests(d);
     daemon_switch_guests(d);
     daemon_handover_guests(d);

@@ -366,6 +366,8 @@ static void transferred(struct daemon *d, const struct handover_effect *fx, bool
     struct switch_event ev = {.kind = to_us ? SWITCH_EV_ACTIVATE : SWITCH_EV_GIVEN, .data = fx->data, .len = fx->len};
     daemon_owner_set(d, &fx->guest->uuid, to_us ? &d->me.id : &fx->peer, fx->epoch);
     switch_step(d->vswitch, daemon_now(), &ev);
+    if (!to_us)
+        daemon_switch_given(d, &fx->guest->env);
     if (to_us)
         daemon_policy_arrived(d, &fx->guest->uuid, &fx->peer);
 }

@@ -38,6 +38,8 @@ enum warning {
     WARN_GUEST,
     WARN_ASIDE, /* our own probes fail */
     WARN_FEDERATION,
+    WARN_CONFLICT, /* two hosts state one MAC */
+    WARN_ATTACH,
     WARNINGS
 };
 
@@ -50,6 +52,8 @@ struct env {
     vi_time retry_at;
     unsigned local_guests; /* here now */
     unsigned expecting;    /* handovers that bring one */
+    bool attached;         /* a LAN is bridged into it here */
+    vi_time lingers_until; /* a guest has just gone: what still comes for it is passed on */
     unsigned n_participants;
     struct vi_id participants[ENV_PARTICIPANTS]; /* other hosts */
 };
@@ -128,6 +132,7 @@ struct daemon {
     vi_time goodbye_until, wake_at;
 
     struct env envs[ENV_MAX];
+    struct lan *lans[ENV_MAX]; /* daemon_attach.c */
     struct env_takes_part published;
     bool published_list;
 
@@ -137,7 +142,7 @@ struct daemon {
     struct hv_host host;
     struct hv_guest guests[HV_GUESTS_MAX];
     unsigned n_guests;
-    bool listing;
+    bool listing, listed; /* listed: since this process began */
     vi_time next_list;
 
     char warnings[WARNINGS][WARNING_TEXT]; /* "" when all is well */
@@ -320,8 +325,26 @@ void daemon_switch_guests(struct daemon *d);
 /* One guest's MACs are ours to state, or not any more. */
 void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool present);
 bool daemon_key_of(void *arg, const struct vi_id *peer, uint8_t pk[32]);
-/* macs, counters of env.show: two fields. */
+/* A guest was given away: this host passes on what still comes for it, and takes part a little longer. */
+void daemon_switch_given(struct daemon *d, const struct vi_id *env);
+/* Whether this host takes part in environments may have changed. */
+void daemon_switch_away(struct daemon *d);
+bool daemon_env_here(const struct env *e); /* does it? */
+
+/* daemon_switch_show.c: mtu, limits, macs, conflicts, counters, traffic of env.show */
+#define DAEMON_SWITCH_FIELDS 6
 void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
+void daemon_switch_write_counters(struct daemon *d, struct vi_writer *w); /* of the whole host: field `counters` */
+
+/* daemon_attach.c: LANs of this host in environments' bridges */
+void daemon_attach_env_open(struct daemon *d, const struct env *e);
+void daemon_attach_env_close(struct daemon *d, const struct env *e); /* it was removed */
+void daemon_attach_pump(struct daemon *d, vi_time now);
+vi_time daemon_attach_deadline(const struct daemon *d);
+void daemon_attach_close(struct daemon *d);
+void daemon_do_env_attach(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_detach(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_attach_write_env(struct daemon *d, struct vi_writer *w, const struct env *e); /* field `attached` */
 
 /* daemon_datapath.c: datapath, paths of env.show: two fields */
 void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);

@@ -193,7 +193,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
         return;
     env_bridge_name(&e->def.id, bridge);
     snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
-    vi_write_map(w, 14);
+    vi_write_map(w, 12 + DAEMON_SWITCH_FIELDS);
     put_text(w, "name", e->def.name);
     put_bool(w, "strict", e->def.strict);
     put_text(w, "id", vi_id_format(&e->def.id, id));
@@ -204,6 +204,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
     write_env_people(d, w, e);
     daemon_switch_write_env(d, w, e);
     daemon_datapath_write_env(d, w, e);
+    daemon_attach_write_env(d, w, e);
     rpc_end(call);
 }
 
@@ -400,6 +401,8 @@ const struct rpc_entry daemon_methods[] = {
     {"env.show", do_env_show, false},
     {"env.create", do_env_create, true},
     {"env.remove", do_env_remove, true},
+    {"env.attach", daemon_do_env_attach, true},
+    {"env.detach", daemon_do_env_detach, true},
     {"events", do_events, false},
     {"events.follow", do_follow, false},
     {"trace", do_trace, true},

@@ -1,7 +1,6 @@
 /* The daemon and the environments' Ethernet: the switch core, the data path, their sockets and keys. */
 #include "peer/daemon_internal.h"
 
-#include <arpa/inet.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -11,7 +10,8 @@
 #include "peer/rpc_write.h"
 
 #define USED_EVERY VI_SEC
-#define TRAFFIC_ROWS 1024 /* told of an environment; the first ones that were seen */
+#define LINGERS (10 * VI_SEC) /* after its last guest has gone, this host takes part so long */
+#define CHAIN_BYTES (SWITCH_CHAIN * (2 + TRANSFER_MAX))
 
 static void on_wake(void *arg)
 {
@@ -47,7 +47,10 @@ static void on_relayed(void *arg, uint32_t local, const uint8_t *data, size_t le
 static void on_claim(void *arg, const struct datapath_claim *c)
 {
     struct daemon *d = arg;
+    static const uint8_t none[IP_BYTES];
     struct switch_event ev = {.kind = SWITCH_EV_ADDRESS, .env = c->env};
+    if (!memcmp(c->ip, none, sizeof none))
+        ev.kind = SWITCH_EV_LEARNED;
     memcpy(ev.mac, c->mac, sizeof ev.mac);
     memcpy(ev.ip, c->ip, sizeof ev.ip);
     switch_step(d->vswitch, daemon_now(), &ev);
@@ -115,6 +118,11 @@ int daemon_switch_open(struct daemon *d, char *why, size_t cap)
     memcpy(p.udp_fd, d->udp.data, sizeof d->udp.data);
     for (unsigned i = 0; i < d->udp.n; i += DATAPATH_LANES) /* light flows fill none */
         (void)agent_udp_buffers(d->agent, d->udp.data[i], on_buffers, d);
+    p.no_learn = !strcmp(d->cfg.overlay_learn, "off");
+    p.limits = (struct forward_limits){.all = (double)d->cfg.overlay_broadcast_rate,
+                                       .guest = (double)d->cfg.overlay_guest_rate,
+                                       .unknown = (double)d->cfg.overlay_unknown_rate,
+                                       .bytes = (double)d->cfg.overlay_bandwidth * 1048576};
     /* less the headers of IPv4 and UDP */
     p.path_bytes = d->cfg.overlay_path_mtu ? (unsigned)d->cfg.overlay_path_mtu - 28 : 0;
     /* greater than in any earlier run, also when the wall clock was set back */
@@ -150,12 +158,67 @@ vi_time daemon_switch_deadline(const struct daemon *d)
 
 static void said_conflict(struct daemon *d, const struct switch_effect *fx)
 {
-    char peer[64];
+    static const char *const text[] = {
+        "%s: %02x:%02x:%02x:%02x:%02x:%02x is stated by %s, but %s has it, and nobody shows a transfer: it stays there",
+        "%s: %02x:%02x:%02x:%02x:%02x:%02x is stated by %s, which gave it away by its own transfer: it stays with %s",
+        "%s: %02x:%02x:%02x:%02x:%02x:%02x is stated by %s, and so it is, by a transfer of %s"};
+    char peer[64], line[300];
     const struct env *e = daemon_env_by_id(d, &fx->env);
     snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
-    daemon_warn(d, WARN_GUEST, "%s: %02x:%02x:%02x:%02x:%02x:%02x is stated by %s, but %s has it", e ? e->def.name : "?",
-                fx->mac[0], fx->mac[1], fx->mac[2], fx->mac[3], fx->mac[4], fx->mac[5], peer,
-                daemon_member_name(d, &fx->other));
+    snprintf(line, sizeof line, text[fx->decided], e ? e->def.name : "?", fx->mac[0], fx->mac[1], fx->mac[2], fx->mac[3],
+             fx->mac[4], fx->mac[5], peer, daemon_member_name(d, &fx->other));
+    if (fx->decided == SWITCH_UNDECIDED)
+        daemon_warn(d, WARN_CONFLICT, "%s", line);
+    else
+        daemon_event_done(d, daemon_event(d, "conflict", e ? e->def.name : "?", "%s", line));
+}
+
+/* The warning goes when no conflict is left without a decision. */
+static void look_at_conflicts(struct daemon *d)
+{
+    struct switch_dispute c;
+    bool open = false;
+    for (unsigned i = 0; i < ENV_MAX && d->warnings[WARN_CONFLICT][0]; i++) {
+        unsigned pos = 0;
+        while (d->envs[i].used && switch_dispute_next(d->vswitch, &d->envs[i].def.id, &pos, &c))
+            open |= c.decided == SWITCH_UNDECIDED;
+    }
+    if (!open)
+        daemon_warn(d, WARN_CONFLICT, NULL);
+}
+
+/* ---- transfers that outlive the process ---- */
+
+static void keep_transfer(struct daemon *d, const struct switch_effect *fx)
+{
+    uint8_t b[CHAIN_BYTES + 2 + TRANSFER_MAX];
+    size_t have = 0, drop = 0;
+    if (store_get(d->store, STORE_TRANSFERS, &fx->peer, b, CHAIN_BYTES, &have))
+        have = 0;
+    while (have - drop > CHAIN_BYTES - 2 - TRANSFER_MAX)
+        drop += 2U + ((size_t)b[drop] << 8 | b[drop + 1]);
+    have -= drop;
+    memmove(b, b + drop, have);
+    b[have] = (uint8_t)(fx->len >> 8);
+    b[have + 1] = (uint8_t)fx->len;
+    memcpy(b + have + 2, fx->data, fx->len);
+    if (store_put(d->store, STORE_TRANSFERS, &fx->peer, b, have + 2 + fx->len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+}
+
+static bool kept_transfers(void *arg, const struct vi_id *guest, const void *value, size_t len)
+{
+    struct daemon *d = arg;
+    const uint8_t *b = value;
+    (void)guest;
+    for (size_t at = 0; at + 2 <= len;) {
+        struct switch_event ev = {.kind = SWITCH_EV_KEPT, .data = b + at + 2, .len = (size_t)b[at] << 8 | b[at + 1]};
+        if (ev.len > len - at - 2)
+            break;
+        switch_step(d->vswitch, daemon_now(), &ev);
+        at += 2 + ev.len;
+    }
+    return true;
 }
 
 static void on_announced(void *arg, int err, const char *detail)
@@ -175,6 +238,7 @@ void daemon_switch_pump(struct daemon *d, vi_time now)
     if (d->next_used <= now) {
         d->next_used = now + USED_EVERY;
         datapath_collect(d->datapath, on_used, NULL, d);
+        look_at_conflicts(d);
     }
     while ((fx = switch_effect(d->vswitch))) {
         struct switch_effect copy = *fx;
@@ -190,6 +254,9 @@ void daemon_switch_pump(struct daemon *d, vi_time now)
             break;
         case SWITCH_FX_CONFLICT:
             said_conflict(d, &copy);
+            break;
+        case SWITCH_FX_KEEP:
+            keep_transfer(d, &copy);
             break;
         }
     }
@@ -225,8 +292,10 @@ void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vn
     datapath_set_tap(d->datapath, &e->def.id, tap_fd, vnet);
     for (unsigned i = 1; i < daemon_switch_threads(d); i++)
         (void)agent_env_queue(d->agent, &e->def.id, on_queue, d);
+    (void)store_each(d->store, STORE_TRANSFERS, kept_transfers, d);
     daemon_switch_participants(d, e);
     daemon_switch_guests(d);
+    daemon_switch_away(d);
 }
 
 void daemon_switch_env_close(struct daemon *d, struct env *e)
@@ -244,9 +313,32 @@ void daemon_switch_participants(struct daemon *d, struct env *e)
         switch_step(d->vswitch, daemon_now(), &ev);
 }
 
+bool daemon_env_here(const struct env *e)
+{
+    return e->local_guests || e->expecting || e->attached || daemon_now() < e->lingers_until;
+}
+
+void daemon_switch_given(struct daemon *d, const struct vi_id *env)
+{
+    struct env *e = daemon_env_by_id(d, env);
+    if (e)
+        e->lingers_until = daemon_now() + LINGERS;
+}
+
+/* Before guests were listed for the first time, nobody knows. */
+void daemon_switch_away(struct daemon *d)
+{
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        struct switch_event ev = {.kind = SWITCH_EV_AWAY, .env = d->envs[i].def.id,
+                                  .on = d->listed && !daemon_env_here(&d->envs[i])};
+        if (d->envs[i].used && d->envs[i].open)
+            switch_step(d->vswitch, daemon_now(), &ev);
+    }
+}
+
 void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state)
 {
-    struct switch_event ev = {.kind = SWITCH_EV_PEER_GONE, .peer = *peer};
+    struct switch_event ev = {.kind = SWITCH_EV_PEER_GONE, .peer = *peer, .left = state == GOSSIP_LEFT};
     if (state == GOSSIP_DEAD || state == GOSSIP_LEFT)
         switch_step(d->vswitch, daemon_now(), &ev);
 }
@@ -254,7 +346,7 @@ void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossi
 void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool present)
 {
     struct switch_event ev = {.kind = SWITCH_EV_LOCAL, .guest = g->uuid, .on = present,
-                              .epoch = daemon_epoch_of(d, &g->uuid)};
+                              .epoch = daemon_epoch_of(d, &g->uuid), .pinned = !g->movable};
     uint8_t macs[HV_VIFS_MAX][6];
     for (unsigned v = 0; v < g->n_vifs; v++) {
         struct env *e = daemon_env_by_bridge(d, g->vifs[v].bridge);
@@ -287,83 +379,4 @@ void daemon_switch_guests(struct daemon *d)
         if (!g->incoming && daemon_owns(d, &g->uuid))
             daemon_switch_guest(d, g, true);
     }
-}
-
-static void write_counters(struct daemon *d, struct vi_writer *w)
-{
-    struct datapath_counters c;
-    unsigned n = 0;
-    datapath_counters(d->datapath, &c);
-#define X(name) n += c.name != 0;
-    DATAPATH_COUNTERS(X)
-#undef X
-    for (unsigned i = 1; i < FORWARD_REASONS; i++)
-        n += c.dropped[i] != 0;
-    vi_write_str(w, "counters");
-    vi_write_map(w, n);
-#define X(name)                                                                                    \
-    if (c.name)                                                                                    \
-        put_uint(w, #name, c.name);
-    DATAPATH_COUNTERS(X)
-#undef X
-    for (unsigned i = 1; i < FORWARD_REASONS; i++)
-        if (c.dropped[i]) {
-            char key[40];
-            snprintf(key, sizeof key, "dropped_%s", forward_why_text((enum forward_why)i));
-            put_uint(w, key, c.dropped[i]);
-        }
-}
-
-static const char *mac_text(const uint8_t m[6], char out[18])
-{
-    snprintf(out, 18, "%02x:%02x:%02x:%02x:%02x:%02x", m[0], m[1], m[2], m[3], m[4], m[5]);
-    return out;
-}
-
-static void write_traffic(struct daemon *d, struct vi_writer *w, const struct env *e)
-{
-    static struct matrix_row rows[TRAFFIC_ROWS];
-    unsigned n = datapath_traffic(d->datapath, &e->def.id, rows, TRAFFIC_ROWS);
-    char mac[18];
-    vi_write_str(w, "traffic");
-    vi_write_array(w, n);
-    for (unsigned i = 0; i < n; i++) {
-        vi_write_map(w, 4);
-        put_text(w, "from", mac_text(rows[i].from, mac));
-        put_text(w, "to", mac_text(rows[i].to, mac));
-        put_uint(w, "frames", rows[i].frames);
-        put_uint(w, "bytes", rows[i].bytes);
-    }
-}
-
-static void write_place(struct daemon *d, struct vi_writer *w, const struct switch_place *p)
-{
-    static const uint8_t v4[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
-    char text[INET6_ADDRSTRLEN], uuid[VI_UUID_TEXT];
-    vi_write_map(w, 5);
-    put_text(w, "mac", mac_text(p->mac, text));
-    put_text(w, "guest", vi_uuid_format(&p->guest, uuid));
-    put_text(w, "host", vi_id_equal(&p->peer, &d->me.id) ? d->me.cert.host : daemon_member_name(d, &p->peer));
-    put_uint(w, "epoch", p->epoch);
-    vi_write_str(w, "addresses");
-    vi_write_array(w, p->n_ips);
-    for (unsigned i = 0; i < p->n_ips; i++) {
-        bool four = !memcmp(p->ips[i], v4, sizeof v4);
-        vi_write_str(w, inet_ntop(four ? AF_INET : AF_INET6, p->ips[i] + (four ? 12 : 0), text, sizeof text));
-    }
-}
-
-void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e)
-{
-    struct switch_place p;
-    unsigned pos = 0;
-    uint32_t n = 0;
-    while (switch_place_next(d->vswitch, &e->def.id, &pos, &p))
-        n++;
-    vi_write_str(w, "macs");
-    vi_write_array(w, n);
-    for (pos = 0; switch_place_next(d->vswitch, &e->def.id, &pos, &p);)
-        write_place(d, w, &p);
-    write_counters(d, w);
-    write_traffic(d, w, e);
 }

@@ -42,6 +42,8 @@ enum store_kind {
     STORE_OWNER = 3,   /* who owns a guest */
     STORE_INVITE = 4,
     STORE_TAKES_PART = 5, /* a host's signed list of the environments it takes part in */
+    STORE_TRANSFERS = 6,  /* of a guest that came or went: the latest, each with its length in two bytes before it */
+    STORE_ATTACHED = 7,   /* an environment's LAN: peer/attach.h */
     STORE_FEDERATION = 20,      /* a domain that we are, or were, federated with */
     STORE_FEDERATION_VIEW = 21, /* where to reach it */
     STORE_FEDERATION_KEYS = 22, /* what it said about its keys */

@@ -90,8 +90,8 @@ def says_how():
                                                                 if p["host"] == "host4"] == [1472], 30)
     for name, s in show.items():
         for bad in ("rx_auth", "rx_number", "rx_stray", "tap_header", "tap_refused", "too_long"):
-            assert not s["counters"].get(bad), f"{name}: {bad} = {s['counters'][bad]}"
-    assert show["host1"]["counters"].get("tx_superframes"), "a TCP stream left a guest without superframes"
+            assert not s["datapath"]["counters"].get(bad), f"{name}: {bad} = {s['datapath']['counters'][bad]}"
+    assert show["host1"]["datapath"]["counters"].get("tx_superframes"), "a TCP stream left a guest without superframes"
     assert "PATH TO" in h1.violin("env", "show", "physics").stdout
 
 

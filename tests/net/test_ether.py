@@ -241,6 +241,7 @@ def strict():
     with Watch(e, h2) as w:
         for f in wrong.values():
             send("s1", f, 5)
+        assert reaches("s2", "10.7.0.1")  # host1's bridge has seen s2's MAC at s1's port: it hears better now
         send("s1", udp(macs["s1"], macs["s2"], "10.7.0.1", "10.7.0.2", b"true"), 5)
         wait_for("what is true", lambda: w.count(h2, b"true") == 5, 20)
         assert w.count(h2, b"lie-") == 0

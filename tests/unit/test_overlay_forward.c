@@ -113,9 +113,9 @@ static void broadcasts_are_bounded(void **state)
     (void)state;
     memset(&r, 0, sizeof r);
     frame(f, all, here);
-    assert_int_equal(through(&r, VI_SEC, f, 10000), (unsigned)FORWARD_GUEST_BURST);
+    assert_int_equal(through(&r, VI_SEC, f, 10000), (unsigned)(2 * forward_defaults.guest));
     assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_GUEST_RATE);
-    assert_in_range(through(&r, 2 * VI_SEC, f, 10000), (unsigned)FORWARD_GUEST_PER_S - 1, (unsigned)FORWARD_GUEST_PER_S + 1);
+    assert_in_range(through(&r, 2 * VI_SEC, f, 10000), (unsigned)forward_defaults.guest - 1, (unsigned)forward_defaults.guest + 1);
     frame(g, all, unknown); /* another guest isn't held back by the first */
     assert_int_equal(forward_from_tap(t, &r, 2 * VI_SEC, g, 64).to, FORWARD_ALL);
     memcpy(f, there, 6); /* a known address is not held back */
@@ -128,7 +128,7 @@ static void broadcasts_are_bounded(void **state)
         passed += through(&r, 3 * VI_SEC, g, 500);
         why += forward_from_tap(t, &r, 3 * VI_SEC, g, 64).why == FORWARD_RATE;
     }
-    assert_in_range(passed, 1000, (unsigned)FORWARD_BURST);
+    assert_in_range(passed, 1000, (unsigned)(2 * forward_defaults.all));
     assert_int_not_equal(why, 0);
 }
 
@@ -139,7 +139,7 @@ static void unknown_macs_are_bounded(void **state)
     (void)state;
     memset(&r, 0, sizeof r);
     frame(f, unknown, here);
-    assert_int_equal(through(&r, VI_SEC, f, 5000), (unsigned)FORWARD_UNKNOWN_BURST);
+    assert_int_equal(through(&r, VI_SEC, f, 5000), (unsigned)(2 * forward_defaults.unknown));
     assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_UNKNOWN);
     frame(f, all, here); /* broadcasts go on */
     assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).to, FORWARD_ALL);
@@ -221,6 +221,79 @@ static void texts(void **state)
     assert_string_equal(forward_why_text((enum forward_why)99), "?");
 }
 
+static void who_takes_no_part_is_silent(void **state)
+{
+    (void)state;
+    t->away = true;
+    assert_int_equal(tap(there, here, 64).why, FORWARD_AWAY);
+    assert_int_equal(tap(all, here, 64).why, FORWARD_AWAY);
+    assert_int_equal(net(1, false, here, 64).why, FORWARD_AWAY);
+    assert_int_equal(net(1, false, all, 64).why, FORWARD_AWAY);
+    assert_int_equal(net(0, false, there, 64).to, FORWARD_PEER); /* its guest has just left: on to it */
+}
+
+static void beacons_stay(void **state)
+{
+    struct forward_rates r = {0};
+    uint8_t f[64];
+    (void)state;
+    frame(f, all, here);
+    f[12] = FORWARD_BEACON_TYPE >> 8;
+    f[13] = FORWARD_BEACON_TYPE & 255;
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).to, FORWARD_ALL); /* somebody else's */
+    memcpy(f + 14, FORWARD_BEACON_TEXT, FORWARD_BEACON_MAGIC);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 64).why, FORWARD_BEACON);
+    assert_int_equal(forward_from_peer(t, &peer[1], false, f, 64).why, FORWARD_BEACON);
+    assert_int_equal(forward_from_tap(t, &r, VI_SEC, f, 14 + FORWARD_BEACON_MAGIC - 1).to, FORWARD_ALL);
+}
+
+static void bandwidth_is_bounded(void **state)
+{
+    static const struct forward_limits l = {.all = 1e6, .guest = 1e6, .unknown = 1e6, .bytes = 8e6};
+    struct forward_rates r = {.limits = &l};
+    uint8_t f[1000] = {0};
+    unsigned passed = 0;
+    vi_time at = VI_SEC;
+    (void)state;
+    memcpy(f, there, 6);
+    memcpy(f + 6, here, 6);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct forward_decision d = forward_from_tap(t, &r, at, f, sizeof f);
+        assert_true(d.to == FORWARD_PEER || d.why == FORWARD_ENV_RATE);
+        passed += d.to == FORWARD_PEER;
+    }
+    assert_in_range(passed, 2000, 2100); /* a quarter of a second's */
+    for (unsigned i = 0; i < 1000; i++) /* 8 a millisecond */
+        for (unsigned k = 0; k < 20; k++)
+            passed += forward_from_tap(t, &r, at + (vi_time)i * VI_MSEC, f, sizeof f).to == FORWARD_PEER;
+    assert_in_range(passed, 9900, 10200);
+    memcpy(f, all, 6);
+    for (unsigned i = 0; i < 1000; i++)
+        passed += forward_from_tap(t, &r, at + VI_SEC, f, sizeof f).why == FORWARD_ENV_RATE; /* broadcasts count, too */
+    assert_true(passed > 10500);
+}
+
+static void learned_is_less_than_stated(void **state)
+{
+    struct forward_decision d;
+    (void)state;
+    put(unknown, false, 0);
+    t->macs[switch_mac_slot(unknown)].learned = true;
+    d = tap(unknown, here, 64); /* to where it was heard */
+    assert_int_equal(d.to, FORWARD_PEER);
+    assert_int_equal(d.peer, 0);
+    assert_false(d.dst_known);
+    d = tap(there, unknown, 64); /* it is here now: not spoofed, but learned anew */
+    assert_int_equal(d.to, FORWARD_PEER);
+    assert_true(d.learn);
+    assert_false(tap(there, here, 64).learn);
+    assert_int_equal(net(1, false, unknown, 64).to, FORWARD_LOCAL); /* learned ones are never passed on */
+    t->strict = true;
+    d = tap(there, unknown, 64);
+    assert_int_equal(d.why, FORWARD_SPOOFED);
+    assert_false(d.learn);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -231,6 +304,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(questions_go_to_who_can_answer, set_up, tear_down),
         cmocka_unit_test_setup_teardown(strict, set_up, tear_down),
         cmocka_unit_test(texts),
+        cmocka_unit_test_setup_teardown(who_takes_no_part_is_silent, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(beacons_stay, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(bandwidth_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(learned_is_less_than_stated, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
