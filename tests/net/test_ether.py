@@ -233,15 +233,16 @@ def strict():
     wait_for("s2", lambda: reaches("s1", "10.7.0.2"), 40)
     wait_for("s2's address", lambda: address_known(h1, "bank", macs["s2"], "10.7.0.2", "host2"), 30)
     wrong = {"another's address": udp(macs["s1"], macs["s2"], "10.7.0.2", "10.7.0.1", b"lie-1"),
-             "another's MAC": udp(macs["s2"], EVERYBODY, "10.7.0.1", "10.7.0.2", b"lie-2"),
              "a MAC nobody has": udp("02:00:00:00:00:77", macs["s2"], "10.7.0.1", "10.7.0.2", b"lie-3"),
              "ARP for another MAC": raw(EVERYBODY) + raw(macs["s1"]) + b"\x08\x06\0\x01\x08\0\x06\x04\0\x02" + raw(macs["p1"])
-                                    + socket.inet_aton("10.7.0.9") + b"\0" * 6 + socket.inet_aton("10.7.0.9") + b"lie-4"}
+                                    + socket.inet_aton("10.7.0.9") + b"\0" * 6 + socket.inet_aton("10.7.0.9") + b"lie-4",
+             # the last one: host1's bridge then looks for s2 at s1's port, until it hears s2 again
+             "another's MAC": udp(macs["s2"], EVERYBODY, "10.7.0.1", "10.7.0.2", b"lie-2")}
     before = counter(h1, "bank", "dropped_address"), counter(h1, "bank", "dropped_spoofed")
     with Watch(e, h2) as w:
         for f in wrong.values():
             send("s1", f, 5)
-        assert reaches("s2", "10.7.0.1")  # host1's bridge has seen s2's MAC at s1's port: it hears better now
+        assert reaches("s2", "10.7.0.1")  # and so host1's bridge knows better
         send("s1", udp(macs["s1"], macs["s2"], "10.7.0.1", "10.7.0.2", b"true"), 5)
         wait_for("what is true", lambda: w.count(h2, b"true") == 5, 20)
         assert w.count(h2, b"lie-") == 0
