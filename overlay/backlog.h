@@ -10,7 +10,7 @@
 
 #include "overlay/vnet.h"
 
-#define BACKLOG_BYTES (2u << 20) /* at a gigabit a second 16 ms; what comes then is dropped */
+#define BACKLOG_BYTES (4u << 20) /* at 4 Gb/s 8 ms; what comes then is dropped */
 
 struct backlog_item {
     size_t len;   /* of bytes */

@@ -27,8 +27,15 @@ static void add(_Atomic uint64_t *c, uint64_t n)
 void matrix_count(struct matrix *m, const struct vi_id *env, const uint8_t from[6], const uint8_t to[6], uint64_t frames,
                   uint64_t bytes)
 {
-    unsigned at = slot_of(env, from, to);
-    struct matrix_pair *p = &m->pair[at];
+    struct matrix_pair *p = &m->pair[m->last];
+    unsigned at;
+    if (atomic_load_explicit(&p->used, memory_order_relaxed) && is_pair(p, env, from, to)) { /* as with most frames */
+        add(&p->frames, frames);
+        add(&p->bytes, bytes);
+        return;
+    }
+    at = slot_of(env, from, to);
+    p = &m->pair[at];
     while (atomic_load_explicit(&p->used, memory_order_relaxed) && !is_pair(p, env, from, to)) {
         at = (at + 1) % SLOTS; /* half of them are free at least */
         p = &m->pair[at];
@@ -44,6 +51,7 @@ void matrix_count(struct matrix *m, const struct vi_id *env, const uint8_t from[
         memcpy(p->to, to, 6);
         atomic_store_explicit(&p->used, true, memory_order_release);
     }
+    m->last = at;
     add(&p->frames, frames);
     add(&p->bytes, bytes);
 }

@@ -19,7 +19,7 @@ struct matrix_pair {
 };
 
 struct matrix {
-    unsigned n;                      /* the counting thread's */
+    unsigned n, last;                /* the counting thread's: pairs; where the one counted last is */
     _Atomic uint64_t more;           /* frames of pairs for which there was no room */
     struct matrix_pair pair[MATRIX_PAIRS * 2]; /* open addressing */
 };
