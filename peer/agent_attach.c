@@ -80,13 +80,6 @@ bool agent_iface_in(const char *iface, const struct vi_id *env)
     return in;
 }
 
-static bool in_any_bridge(const char *iface)
-{
-    char path[64];
-    snprintf(path, sizeof path, "/sys/class/net/%.15s/brport", iface);
-    return access(path, F_OK) == 0;
-}
-
 /* The first address that the host itself has there (not a link-local one); false: none. */
 static bool has_address(const char *iface, char *out, socklen_t size)
 {
@@ -111,7 +104,7 @@ static bool has_address(const char *iface, char *out, socklen_t size)
     return found;
 }
 
-static int judge(int fd, const char *iface, const char *bridge, char *why, size_t why_size)
+static int judge(int fd, const char *iface, char *why, size_t why_size)
 {
     char address[INET6_ADDRSTRLEN];
     struct ifreq r;
@@ -133,19 +126,15 @@ static int judge(int fd, const char *iface, const char *bridge, char *why, size_
                                 "another interface", iface, address);
         return VI_ESTATE;
     }
-    if (in_any_bridge(iface) && !in_bridge(fd, iface, bridge)) {
-        snprintf(why, why_size, "%s is in another bridge", iface);
-        return VI_ESTATE;
-    }
     return 0;
 }
 
-int agent_iface_check(const char *iface, const char *bridge, char *why, size_t why_size)
+int agent_iface_check(const char *iface, char *why, size_t why_size)
 {
     int err, fd = control_socket();
     if (fd < 0)
         return say(why, why_size, iface, "make a socket");
-    err = judge(fd, iface, bridge, why, why_size);
+    err = judge(fd, iface, why, why_size);
     close(fd);
     return err;
 }
@@ -184,6 +173,14 @@ int agent_iface_listen(const char *iface, char *why, size_t why_size)
     return fd;
 }
 
+/* errno stays. */
+static void fd_close(int fd)
+{
+    int kept = errno;
+    close(fd);
+    errno = kept;
+}
+
 static int port(const char *iface, const char *bridge, unsigned long what)
 {
     struct ifreq r;
@@ -198,13 +195,18 @@ static int port(const char *iface, const char *bridge, unsigned long what)
         err = ioctl(fd, what, &r);
     if (!err && what == SIOCBRADDIF)
         err = put_up(fd, iface);
-    close(fd);
+    fd_close(fd);
     return err;
 }
 
 int agent_iface_join(const char *iface, const char *bridge, char *why, size_t why_size)
 {
-    return port(iface, bridge, SIOCBRADDIF) ? say(why, why_size, iface, "put it into the bridge") : 0;
+    if (!port(iface, bridge, SIOCBRADDIF))
+        return 0;
+    if (errno != EBUSY)
+        return say(why, why_size, iface, "put it into the bridge");
+    snprintf(why, why_size, "%s is in another bridge", iface);
+    return VI_ESTATE;
 }
 
 int agent_iface_part(const char *iface, const char *bridge, char *why, size_t why_size)

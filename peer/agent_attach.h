@@ -6,13 +6,14 @@
 
 /* 1 to 15 letters, digits, '.', '_', '-', '@', beginning with a letter or digit? */
 bool agent_iface_name_ok(const char *name);
-/* May it be attached to this bridge? It is an Ethernet, none of ours or of a guest, has no address of the host's, and is
- * in no other bridge. 0, or VI_EINVAL, VI_ENOTFOUND, VI_ESTATE with a sentence in why. */
-int agent_iface_check(const char *iface, const char *bridge, char *why, size_t why_size);
+/* May it be attached? It is an Ethernet, none of ours or of a guest, and has no address of the host's. 0, or VI_EINVAL,
+ * VI_ENOTFOUND, VI_ESTATE with a sentence in why. */
+int agent_iface_check(const char *iface, char *why, size_t why_size);
 /* A packet socket at the interface, put up, that hears beacons (peer/attach.h) and nothing else, whoever reads from it;
  * also while the interface is in a bridge. Non-blocking. The descriptor or a vi_err. */
 int agent_iface_listen(const char *iface, char *why, size_t why_size);
-/* Into the bridge, and up; 0 also when it is there. Out of it; 0 also when it isn't. Or VI_EIO. */
+/* Into the bridge, and up; 0 also when it is there; VI_ESTATE: it is in another. Out of it; 0 also when it isn't. Or
+ * VI_EIO. */
 int agent_iface_join(const char *iface, const char *bridge, char *why, size_t why_size);
 int agent_iface_part(const char *iface, const char *bridge, char *why, size_t why_size);
 

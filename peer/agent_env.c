@@ -107,7 +107,7 @@ static int may_attach(struct agent *a, const struct agent_request *q, struct age
         snprintf(why, why_size, "%s is attached already", e->lan);
         return VI_EEXIST;
     }
-    return agent_iface_check(q->iface, e->bridge, why, why_size);
+    return agent_iface_check(q->iface, why, why_size);
 }
 
 int agent_lan_listen(struct agent *a, const struct agent_request *q, char *why, size_t why_size)
@@ -135,7 +135,7 @@ int agent_lan_detach(struct agent *a, const struct agent_request *q, char *why, 
     int err;
     if (!e)
         return VI_ENOTFOUND;
-    err = strcmp(e->lan, q->iface) ? agent_iface_check(q->iface, e->bridge, why, why_size) : 0;
+    err = strcmp(e->lan, q->iface) ? agent_iface_check(q->iface, why, why_size) : 0;
     if (err == VI_ENOTFOUND) /* the interface is gone, and with it all of this */
         err = 0;
     else if (!err)

@@ -1,33 +1,16 @@
 #!/usr/bin/env python3
 """The environments' Ethernet with the real program, watched at every TAP: what is seen where, and what is not."""
-import os, socket, subprocess, sys, time
+import os, socket, time
 
+import watch
 from harness import main, test
 from lab import Lab, run, wait_for
+from watch import EVERYBODY, raw, udp
 
 lab = Lab(hosts=3)
 lab.form()
 h1, h2, h3 = lab.hosts
 
-# Frames at one TAP, as lines of hex; says so when it listens.
-WATCH = """
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
-s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 8 << 20)
-s.bind((sys.argv[1], 0))
-print("ready", flush=True)
-while True:
-    print(s.recv(65536)[:4096].hex(), flush=True)
-"""
-# Frames out of a guest: hex, times.
-SEND = """
-import socket, sys
-s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
-s.bind(("eth0", 0))
-f = bytes.fromhex(sys.argv[1]).ljust(60, b"\\0")
-for i in range(int(sys.argv[2])):
-    s.send(f)
-"""
 macs = {}
 
 
@@ -40,59 +23,11 @@ def in_guest(name, *cmd, **kw):
 
 
 def send(name, frame, times=1):
-    in_guest(name, sys.executable, "-c", SEND, frame.hex(), times)
+    watch.send(f"{lab.prefix}g-{name}", frame, times)
 
 
-def raw(mac):
-    return bytes.fromhex(mac.replace(":", ""))
-
-
-def udp(source_mac, to_mac, source, to, payload):
-    """A frame with a UDP datagram (no UDP checksum)."""
-    body = (9).to_bytes(2, "big") * 2 + (8 + len(payload)).to_bytes(2, "big") + b"\0\0" + payload
-    head = bytearray(b"\x45\0" + (20 + len(body)).to_bytes(2, "big") + b"\0\0\0\0\x40\x11\0\0" + socket.inet_aton(source)
-                     + socket.inet_aton(to))
-    total = sum(int.from_bytes(head[i:i + 2], "big") for i in range(0, 20, 2))
-    total = (total & 0xffff) + (total >> 16)
-    head[10:12] = (0xffff - (total & 0xffff) - (total >> 16)).to_bytes(2, "big")
-    return raw(to_mac) + raw(source_mac) + b"\x08\0" + bytes(head) + body
-
-
-EVERYBODY = "ff:ff:ff:ff:ff:ff"
-
-
-class Watch:
-    """What passes the TAPs of an environment on some hosts, from `with` on."""
-
-    def __init__(self, e, *hosts):
-        self.tap, self.hosts = e["bridge"].replace("vi-", "vt-"), hosts
-
-    def __enter__(self):
-        self.out, self.procs = {}, []
-        for h in self.hosts:
-            path = os.path.join(h.dir, f"watch-{self.tap}-{time.monotonic_ns()}")
-            with open(path, "w") as f:
-                p = subprocess.Popen(["ip", "netns", "exec", h.ns, sys.executable, "-c", WATCH, self.tap], stdout=f,
-                                     stdin=subprocess.DEVNULL, start_new_session=True)
-            lab.procs.append(p)
-            self.procs.append(p)
-            self.out[h] = path
-        for h in self.hosts:
-            wait_for(f"{self.tap} on {h.name} is watched", lambda h=h: open(self.out[h]).readline(), 20)
-        return self
-
-    def __exit__(self, *_):
-        for p in self.procs:
-            p.kill()
-            p.wait()
-
-    def frames(self, h):
-        lines = open(self.out[h]).read().split("\n")[1:-1]
-        return [bytes.fromhex(l) for l in lines]
-
-    def count(self, h, what):
-        """How often it is in frames (several may be one superframe here); not in the ICMP errors that quote them."""
-        return sum(f.count(what) for f in self.frames(h) if not (f[12:14] == b"\x08\0" and f[23] == 1))
+def Watch(e, *hosts):
+    return watch.Watch(lab, e, *hosts)
 
 
 def reaches(a, ip, *options):

@@ -373,6 +373,72 @@ static void environments_have_bridge_and_tap(void **state)
     assert_int_equal(r.err, 0);
 }
 
+static int asked_lan(int (*ask)(struct agent_client *, const struct vi_id *, const char *, hv_done *, void *),
+                     const struct vi_id *e, const char *iface, const char *why)
+{
+    struct result r = {.done = false};
+    assert_int_equal(ask(hosts[0].client, e, iface, on_done, &r), 0);
+    until(&r.done);
+    if (why)
+        assert_non_null(strstr(r.detail, why));
+    return r.err;
+}
+
+/* A command in the first host's namespace. */
+static int at_first_host(const char *cmd)
+{
+    int self = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC), err;
+    assert_int_equal(setns(netns[0], CLONE_NEWNET), 0);
+    err = system(cmd);
+    assert_int_equal(setns(self, CLONE_NEWNET), 0);
+    close(self);
+    return err;
+}
+
+static bool is_port(const char *iface)
+{
+    char cmd[128];
+    snprintf(cmd, sizeof cmd, "ip link show %s | grep -q 'master vi-11223344'", iface);
+    return at_first_host(cmd) == 0;
+}
+
+/* A LAN goes into an environment's bridge, and what isn't one doesn't. */
+static void lans_are_attached_with_checks(void **state)
+{
+    struct vi_id e = id(ENV), none = id("99999999000000000000000000000000");
+    struct result r = env_open(&hosts[0]);
+    int n;
+    (void)state;
+    if (r.err && access("/dev/net/tun", R_OK))
+        skip();
+    close(r.tap);
+    assert_int_equal(at_first_host("ip link add lan0 type veth peer name lan1 && ip link add lan2 type veth peer name lan3 && "
+                             "ip addr add 192.0.2.7/24 dev lan2 && ip link add other type bridge && ip link set lan3 master other"), 0);
+    assert_int_equal(asked_lan(agent_env_attach, &none, "lan0", NULL), VI_ENOTFOUND);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "nothing", "there is no interface"), VI_ENOTFOUND);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lo", "no Ethernet"), VI_EINVAL);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lan2", "192.0.2.7"), VI_ESTATE);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lan3", "in another bridge"), VI_ESTATE);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "vt-11223344", "own"), VI_EINVAL);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "../lan0", NULL), VI_EPROTO);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "", NULL), VI_EPROTO);
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lan0", NULL), 0);
+    assert_true(is_port("lan0"));
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lan0", NULL), 0); /* as it is */
+    assert_int_equal(asked_lan(agent_env_attach, &e, "lan1", "lan0 is attached already"), VI_EEXIST);
+    r = (struct result){.tap = -1};
+    assert_int_equal(agent_env_listen(hosts[0].client, &e, "lan0", on_queue, &r), 0);
+    until(&r.done);
+    assert_int_equal(r.err, 0);
+    n = 0;
+    assert_int_equal(setsockopt(r.tap, SOL_SOCKET, SO_DETACH_FILTER, &n, sizeof n), -1); /* it hears beacons only, for good */
+    close(r.tap);
+    assert_int_equal(asked_lan(agent_env_detach, &e, "vt-11223344", "own"), VI_EINVAL);
+    assert_int_equal(asked_lan(agent_env_detach, &e, "lan0", NULL), 0);
+    assert_false(is_port("lan0"));
+    assert_int_equal(asked_lan(agent_env_detach, &e, "lan0", NULL), 0);
+}
+
 static void a_guest_is_seen_and_given_memory(void **state)
 {
     (void)state;
@@ -612,6 +678,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(environments_have_bridge_and_tap),
+        cmocka_unit_test(lans_are_attached_with_checks),
         cmocka_unit_test(a_guest_is_seen_and_given_memory),
         cmocka_unit_test(an_enemy_is_refused),
         cmocka_unit_test(too_many_requests_are_refused),
