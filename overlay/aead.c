@@ -1,44 +1,27 @@
 /* See aead.h. */
-#define OPENSSL_SUPPRESS_DEPRECATED /* EVP_CIPHER_meth_dup(): see cipher_of() */
+#define OPENSSL_SUPPRESS_DEPRECATED /* EVP_CIPHER_meth_dup(): see aead_init() */
 #include "overlay/aead.h"
 
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "peer/base/err.h"
 
-static const EVP_CIPHER *ciphers[2];
-
 /* libcrypto 3 goes through its providers, which look up every parameter of every packet by its name: of the 415 ns that
- * 1440 bytes take, 65. It doesn't for a cipher whose table of functions is the program's own, as this copy is. */
-static void make_ciphers(void)
-{
-    const EVP_CIPHER *e[2] = {EVP_chacha20_poly1305(), EVP_aes_256_gcm()};
-    for (unsigned i = 0; i < 2; i++) {
-#if OPENSSL_VERSION_MAJOR < 4
-        ciphers[i] = EVP_CIPHER_meth_dup(e[i]);
-#endif
-        if (!ciphers[i])
-            ciphers[i] = e[i];
-    }
-}
-
-static const EVP_CIPHER *cipher_of(enum noise_cipher c)
-{
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    (void)pthread_once(&once, make_ciphers);
-    return ciphers[c == NOISE_AESGCM];
-}
-
+ * 1440 bytes take, 65. It doesn't for a cipher whose table of functions is the program's own, as a copy is. */
 int aead_init(struct aead_key *k, enum noise_cipher c, const uint8_t key[NOISE_KEY], bool seal)
 {
+    const EVP_CIPHER *e = c == NOISE_AESGCM ? EVP_aes_256_gcm() : EVP_chacha20_poly1305();
     k->ctx = NULL;
+    k->copy = NULL;
     k->cipher = c;
     if (!(noise_ciphers() & 1U << c))
         return VI_EUNSUPPORTED;
+#if OPENSSL_VERSION_MAJOR < 4
+    k->copy = EVP_CIPHER_meth_dup(e);
+#endif
     k->ctx = EVP_CIPHER_CTX_new();
-    if (k->ctx && EVP_CipherInit_ex(k->ctx, cipher_of(c), NULL, key, NULL, seal) == 1)
+    if (k->ctx && EVP_CipherInit_ex(k->ctx, k->copy ? k->copy : e, NULL, key, NULL, seal) == 1)
         return 0;
     aead_clear(k);
     return VI_ENOMEM;
@@ -48,6 +31,10 @@ void aead_clear(struct aead_key *k)
 {
     EVP_CIPHER_CTX_free(k->ctx); /* clears what it holds */
     k->ctx = NULL;
+#if OPENSSL_VERSION_MAJOR < 4
+    EVP_CIPHER_meth_free(k->copy);
+    k->copy = NULL;
+#endif
 }
 
 /* Noise §12.3, §12.4: ChaChaPoly's counter is little-endian, AESGCM's big-endian, behind four zeros. */

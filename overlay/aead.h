@@ -7,10 +7,12 @@
 #include "overlay/noise.h"
 
 struct evp_cipher_ctx_st;
+struct evp_cipher_st;
 
 /* One key in one direction, for one thread at a time. Zero it to begin with. */
 struct aead_key {
     struct evp_cipher_ctx_st *ctx;
+    struct evp_cipher_st *copy; /* the cipher's table; may be NULL */
     enum noise_cipher cipher;
 };
 

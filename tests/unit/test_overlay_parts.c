@@ -123,7 +123,7 @@ static void same_bytes_as_the_handshakes(void **state)
     static const size_t sizes[] = {0, 1, 15, 16, 17, 100, 1435, 1436, 9216};
     (void)state;
     for (int c = NOISE_CHACHAPOLY; c <= NOISE_AESGCM; c++) {
-        struct aead_key seal = {NULL, 0}, open = {NULL, 0};
+        struct aead_key seal = {.ctx = NULL}, open = {.ctx = NULL};
         uint8_t key[NOISE_KEY], ad[16];
         if (!(noise_ciphers() & 1u << c)) {
             assert_int_equal(aead_init(&seal, (enum noise_cipher)c, key, true), VI_EUNSUPPORTED);
