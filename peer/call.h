@@ -22,6 +22,7 @@ enum call_method {
     CALL_SPLICE = 9,   /* relay a stream */
     CALL_DECLARE = 2,  /* told: "I represent the domain" (gossip/representative.h) */
     CALL_REDIRECT = 3, /* told, to another domain's host: who represents ours */
+    CALL_ENVMOVE = 10, /* an operator's order to who represents the domain: daemon_envmove_rpc.c */
     CALL_RENEW = 16,   /* our certificate → a new one */
     CALL_REVOKED = 17  /* told, not asked: a revocation's statement */
 };

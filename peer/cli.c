@@ -223,6 +223,10 @@ static int do_explain(struct cli_client *c, struct args *a)
         cli_json(&r, true);
         return 0;
     }
+    if (!cli_get(&r, "guest")) {
+        cli_explain_env(&r);
+        return 0;
+    }
     printf("%s", cli_format_value(cli_get(&r, "guest"), CLI_TEXT, text, sizeof text));
     printf(" of %s", cli_format_value(cli_get(&r, "environment"), CLI_TEXT, text, sizeof text));
     printf(", %s\n", cli_format_value(cli_get(&r, "state"), CLI_TEXT, text, sizeof text));
@@ -452,15 +456,15 @@ static const struct entry {
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
-    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN",
+    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN\nmove NAME DOMAIN\nmoves\ncancel ID",
      "Environments: private clusters of guests on a virtual Ethernet. `attach` puts a network interface of this host, which "
      "has no address of its own, into the environment's bridge: once per environment and LAN. `allow` lets its guests be in another domain, too "
      "(see violin federate); deny takes that back."},
-    {"explain", do_explain, plain_options, 1, 1, "GUEST", "Why a guest has what it has, and is where it is."},
+    {"explain", do_explain, plain_options, 1, 1, "GUEST|ENV", "Why a guest has what it has, and is where it is; what was decided about an environment."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
      "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
-     "guest, balloon, weight, short, moving, handover, moved, refused, failed, attach, conflict, keys, admitted, revoked, federation, address, mode, warning, started."},
+     "guest, balloon, weight, short, moving, envmove, handover, moved, refused, failed, attach, conflict, keys, admitted, revoked, federation, address, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
@@ -499,7 +503,7 @@ const struct cli_command cli_commands[] = {
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
     {"env", "create|list|show|…", "environments"},
-    {"explain", "GUEST", "why a guest has what it has"},
+    {"explain", "GUEST|ENV", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},
     {"monitor", "[--kind K]", "what happens, live"},
     {"trace", "", "what the peer logged last, in detail"},

@@ -121,13 +121,15 @@ int cli_do_env(struct cli_client *c, struct args *a)
         return env_attach(c, a, verb[0] == 'a');
     if (!strcmp(verb, "allow") || !strcmp(verb, "deny"))
         return cli_env_allow(c, a, verb[0] == 'a');
+    if (!strcmp(verb, "move") || !strcmp(verb, "moves") || !strcmp(verb, "cancel"))
+        return cli_env_move(c, a);
     if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
         fprintf(stderr, "violin: env %s wants a NAME\n", verb);
         return CLI_USAGE;
     }
     if (a->n != 2)
         return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, "
-                         "allow NAME DOMAIN, deny NAME DOMAIN", verb);
+                         "allow NAME DOMAIN, deny NAME DOMAIN, move NAME DOMAIN, moves, cancel ID", verb);
     if (!strcmp(verb, "create")) {
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);

@@ -61,6 +61,8 @@ extern const struct argp_option cli_federate_options[];
 int cli_do_domains(struct cli_client *c, struct args *a);
 int cli_do_federate(struct cli_client *c, struct args *a);
 int cli_do_unfederate(struct cli_client *c, struct args *a);
+int cli_env_move(struct cli_client *c, struct args *a); /* args: move NAME DOMAIN, moves, or cancel ID */
+void cli_explain_env(const msgpack_object *r);
 int cli_env_allow(struct cli_client *c, struct args *a, bool allow); /* args: allow or deny, NAME, DOMAIN */
 
 /* cli_keys.c */

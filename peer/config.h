@@ -45,6 +45,10 @@ struct config {
     long memory_floor;     /* MiB */
     long shrink_window, settle_time, cooldown, no_return; /* s */
     long moves_per_hour, arrivals_max;
+    long env_cooldown;     /* s */
+    long env_moves_at_once;
+    char pinned[CONFIG_LIST][CONFIG_TEXT];
+    unsigned n_pinned;
     long payoff_horizon;   /* s */
     long report_stale;     /* s */
     /* keys */

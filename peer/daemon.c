@@ -72,7 +72,7 @@ static vi_time earliest(struct daemon *d)
 {
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
-                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_now() + VI_SEC};
+                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d), daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i] < min)
@@ -93,6 +93,7 @@ static void step_all(struct daemon *d)
         daemon_guests_tick(d, now);
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
+        daemon_envmove_pump(d, now);
         daemon_handover_pump(d, now);
     }
     daemon_gossip_pump(d, now);
@@ -195,6 +196,8 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
     if (!err)
         err = daemon_policy_open(d, why, cap);
     if (!err)
+        err = daemon_envmove_open(d, why, cap);
+    if (!err)
         err = daemon_handover_open(d, why, cap);
     if (err)
         return err;
@@ -237,6 +240,7 @@ static void close_all(struct daemon *d)
     for (int i = 0; i < 100 && uv_loop_close(&d->loop) == UV_EBUSY; i++)
         uv_run(&d->loop, UV_RUN_NOWAIT);
     daemon_handover_free(d);
+    daemon_envmove_free(d);
     daemon_keys_free(d);
     invites_free(d->invites);
     store_close(d->store);

@@ -8,6 +8,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_envmove.h"
 #include "peer/daemon_keys.h"
 #include "peer/netaddr.h"
 
@@ -291,7 +292,8 @@ bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsign
     switch (channel) {
     case MESH_CHANNEL_FEDERATION: return true;
     case MESH_CHANNEL_SWITCH: return fed_takes_part(d, from);
-    case MESH_CHANNEL_HANDOVER: return f->trust.limits.guests > 0 && fed_takes_part(d, from);
+    case MESH_CHANNEL_HANDOVER: return fed_takes_part(d, from); /* in: with a lease only; out: ours */
+    case MESH_CHANNEL_ENVMOVE: return true; /* judged by what it says */
     case MESH_CHANNEL_CALL: return true; /* judged by method */
     default: return false;
     }

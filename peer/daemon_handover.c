@@ -56,7 +56,7 @@ static void step(struct daemon *d, struct handover_event *ev)
 
 /* ---- faults, in builds for the tests only ---- */
 
-static void on_fault(void *arg, const char *name)
+void daemon_fault(void *arg, const char *name)
 {
 #ifdef VIOLIN_FAULTS
     struct daemon *d = arg;
@@ -91,17 +91,26 @@ void daemon_journal_done(void *arg, uint64_t handle, int err, const char *text)
     if (d->journalling[handle % JOURNALLING].handle != handle)
         return;
     daemon_warn(d, WARN_STORE, err ? "%s" : NULL, text);
-    step(d, &ev);
+    if (d->journalling[handle % JOURNALLING].envmove)
+        daemon_envmove_persisted(d, &ev.id, err, text);
+    else
+        step(d, &ev);
+}
+
+int daemon_journal(struct daemon *d, const struct vi_id *id, bool envmove, const uint8_t *data, size_t len)
+{
+    uint64_t handle = ++d->next_journalling;
+    d->journalling[handle % JOURNALLING].handle = handle;
+    d->journalling[handle % JOURNALLING].id = *id;
+    d->journalling[handle % JOURNALLING].envmove = envmove;
+    return journal_put(d->journal, handle, id, data, len);
 }
 
 static void persist(struct daemon *d, const struct handover_effect *fx)
 {
-    uint64_t handle = ++d->next_journalling;
     struct handover_event ev = {.kind = HANDOVER_EV_PERSISTED, .id = fx->id, .err = VI_EIO,
                                 .why = "the journal's queue is full"};
-    d->journalling[handle % JOURNALLING].handle = handle;
-    d->journalling[handle % JOURNALLING].id = fx->id;
-    if (!fx->len || journal_put(d->journal, handle, &fx->id, fx->data, fx->len))
+    if (!fx->len || daemon_journal(d, &fx->id, false, fx->data, fx->len))
         step(d, &ev);
 }
 
@@ -328,6 +337,7 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     uint64_t kb;
     double pct;
     unsigned n;
+    bool leased;
     const struct env *e = daemon_env_by_id(d, &fx->guest->env);
     if (!w || describe_of(&w->description, fx->guest) || !vi_id_equal(&w->description.uuid, &fx->guest->uuid)) {
         free(w);
@@ -338,11 +348,13 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     if (needs.kb < w->description.target_kb) /* what it will really take */
         needs.kb = w->description.target_kb;
     n = handover_promised(d->handovers, &kb, &pct);
-    if (!e || !e->open)
+    if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &kb, &pct, &leased))
+        admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
+    else if (!e || !e->open)
         admitted(w, VI_ENOTFOUND, "its environment isn't known here");
     else if (!d->hv_there)
         admitted(w, VI_EAGAIN, "no hypervisor here");
-    else if (policy_can_take(d->policy, &needs, kb, pct, n, why, sizeof why))
+    else if (policy_can_take(d->policy, &needs, kb, pct, leased ? 0 : n, why, sizeof why))
         admitted(w, VI_EFULL, why);
     else if (d->hv->ops->can_receive(d->hv, &w->description, on_can_receive, w))
         admitted(w, VI_EIO, "the hypervisor can't be asked");
@@ -516,7 +528,7 @@ void daemon_handover_message(struct daemon *d, const struct vi_id *from, const u
 
 int daemon_handover_open(struct daemon *d, char *why, size_t cap)
 {
-    struct handover_config c = {.self = d->me.id, .arg = d, .key_of = daemon_key_of, .fault = on_fault};
+    struct handover_config c = {.self = d->me.id, .arg = d, .key_of = daemon_key_of, .fault = daemon_fault};
     store_journal_id(d->store, &c.journal);
     memcpy(c.sign_key, d->me.ed_sk, sizeof c.sign_key);
     d->handovers = handovers_new(&c, &d->rng, daemon_now());
@@ -558,7 +570,7 @@ static bool one_record(void *arg, const struct vi_id *id, const void *record, si
     struct daemon *d = arg;
     struct handover_event ev = {.kind = HANDOVER_EV_RECORD, .id = *id, .data = record, .len = len};
     char text[VI_ID_TEXT];
-    int err = handovers_step(d->handovers, daemon_now(), &ev);
+    int err = daemon_envmove_record(d, id, record, len) ? 0 : handovers_step(d->handovers, daemon_now(), &ev);
     if (err)
         daemon_warn(d, WARN_GUEST, "handover %s in the journal is not gone on with: %s; look for a suspended guest",
                     vi_id_format(id, text), vi_strerror(err));
@@ -572,6 +584,7 @@ void daemon_handover_hypervisor(struct daemon *d)
     if (d->recovered)
         return;
     handovers_set_boot(d->handovers, &d->host.boot_id);
+    daemon_envmove_boot(d);
     if (store_journal_each(d->store, one_record, d)) {
         daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
         return;

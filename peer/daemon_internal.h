@@ -114,6 +114,7 @@ struct daemon {
     struct policy *policy;
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
+    struct envmove_daemon *envmove; /* daemon_envmove.h */
     struct transit *transits; /* streams and operations of handovers, daemon_handover.c */
     struct vi_id clash; /* a guest whose MAC is another host's, too; zero: none */
     vi_time clash_since;
@@ -121,6 +122,7 @@ struct daemon {
     struct {
         uint64_t handle;
         struct vi_id id;
+        bool envmove;
     } journalling[JOURNALLING];
     struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
@@ -375,6 +377,39 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
 /* Ends the streams with that peer, in both directions. */
 void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer);
 void daemon_handover_free(struct daemon *d); /* after the loop's last turn */
+
+/* A named fault point, in builds with them. */
+void daemon_fault(void *arg, const char *name);
+/* A record into the journal; daemon_journal_done() tells whose it was. 0, or it is not written. */
+int daemon_journal(struct daemon *d, const struct vi_id *id, bool envmove, const uint8_t *data, size_t len);
+
+/* daemon_envmove.c: whole environments to other domains */
+int daemon_envmove_open(struct daemon *d, char *why, size_t cap);
+void daemon_envmove_free(struct daemon *d);
+void daemon_envmove_boot(struct daemon *d); /* the boot is known; before records */
+bool daemon_envmove_record(struct daemon *d, const struct vi_id *id, const uint8_t *record, size_t len); /* ours? */
+void daemon_envmove_persisted(struct daemon *d, const struct vi_id *id, int err, const char *why);
+void daemon_envmove_pump(struct daemon *d, vi_time now);
+vi_time daemon_envmove_deadline(const struct daemon *d);
+void daemon_envmove_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len);
+void daemon_envmove_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err, const char *why);
+void daemon_envmove_short(struct daemon *d, const struct vi_id *guest); /* and no host of the domain helps */
+unsigned daemon_envmove_leased(struct daemon *d, uint64_t *kb, double *pct);
+/* What leases keep, for the policy's snapshot. */
+void daemon_envmove_snapshot(struct daemon *d, uint64_t *reserved_kb, double *reserved_pct);
+bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest); /* its environment is moving */
+/* May a guest come from there? Adds what leases keep for others. VI_EREFUSED: another domain's, without a lease. */
+int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest, const struct vi_id *from, uint64_t *kb,
+                         double *pct, bool *leased);
+bool daemon_pinned(const struct daemon *d, const char *name); /* by the configuration */
+/* daemon_envmove_rpc.c */
+int daemon_envmove_asked(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out);
+void daemon_envmove_counts(struct daemon *d, struct vi_writer *w); /* status: field `env_moves` */
+bool daemon_envmove_explain(struct daemon *d, struct rpc_call *call, const char *name); /* false: no such environment */
+void daemon_do_env_move(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_moves(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_move_show(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_move_cancel(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_owner.c */
 struct owned_guest *daemon_owner_find(const struct daemon *d, const struct vi_id *guest);

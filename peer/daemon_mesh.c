@@ -9,6 +9,7 @@
 #include "peer/base/err.h"
 #include "peer/base/log.h"
 #include "peer/daemon_dial.h"
+#include "peer/daemon_envmove.h"
 #include "peer/netaddr.h"
 
 static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, const uint8_t *data,
@@ -30,6 +31,9 @@ static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, co
         break;
     case MESH_CHANNEL_CALL:
         calls_message(d->calls, now, from, data, len);
+        break;
+    case MESH_CHANNEL_ENVMOVE:
+        daemon_envmove_message(d, from, data, len);
         break;
     case MESH_CHANNEL_FEDERATION:
         daemon_federation_message(d, from, data, len);
@@ -156,6 +160,8 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_dial_connect(arg, from, body, len);
     case CALL_SPLICE:
         return daemon_dial_splice(arg, from, body, len);
+    case CALL_ENVMOVE:
+        return daemon_envmove_asked(arg, from, body, len, out);
     case CALL_RENEW:
         return daemon_renew_answer(arg, from, body, len, out);
     case CALL_REVOKED:

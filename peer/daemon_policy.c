@@ -82,9 +82,9 @@ static void one_guest(struct daemon *d, struct policy_guest *p, const struct hv_
     p->swap_kb = g->report.swap_used_kb;
     p->steal_ms = g->report.steal_ms;
     p->running = g->state == HV_RUNNING && !g->incoming;
-    p->frozen = handover_has_guest(d->handovers, &g->uuid);
-    p->movable = g->movable;
-    snprintf(p->why_not, sizeof p->why_not, "%s", g->why_not);
+    p->frozen = handover_has_guest(d->handovers, &g->uuid) || daemon_envmove_holds(d, &g->uuid);
+    p->movable = g->movable && !daemon_pinned(d, g->name);
+    snprintf(p->why_not, sizeof p->why_not, "%s", !g->movable ? g->why_not : p->movable ? "" : "pinned by the configuration of this host");
 }
 
 static unsigned peers_of(struct daemon *d, vi_time now, struct policy_peer *peers)
@@ -134,6 +134,7 @@ static void evaluate(struct daemon *d, vi_time now)
     s->free_kb = d->host.free_kb;
     s->dom0_kb = d->host.dom0_kb;
     s->arrivals = handover_promised(d->handovers, &s->reserved_kb, &s->reserved_pct);
+    daemon_envmove_snapshot(d, &s->reserved_kb, &s->reserved_pct);
     for (unsigned i = 0; i < d->n_guests && s->n_guests < POLICY_GUESTS; i++) {
         const struct env *e = daemon_guest_env(d, &d->guests[i]);
         if (e && !d->guests[i].incoming && d->guests[i].state != HV_SHUTDOWN)
@@ -203,6 +204,8 @@ static void say(struct daemon *d, const struct policy_decision *dec)
     daemon_event_done(d, ev);
     vi_writer_init(&w, b, sizeof b);
     event_write(&w, ev);
+    if (dec->kind == POLICY_REFUSE && dec->done)
+        daemon_envmove_short(d, &dec->guest);
     if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
         daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
 }
@@ -253,6 +256,7 @@ void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const stru
 {
     struct policy_event ev = {.kind = POLICY_EV_MOVED, .guest = *guest, .peer = *peer, .err = err, .why = why};
     policy_step(d->policy, daemon_now(), &ev);
+    daemon_envmove_moved(d, guest, peer, err, why);
 }
 
 void daemon_policy_arrived(struct daemon *d, const struct vi_id *guest, const struct vi_id *from)
@@ -266,7 +270,12 @@ int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8
     uint64_t kb;
     double pct;
     unsigned n = handover_promised(d->handovers, &kb, &pct);
+    uint64_t leased_kb;
+    double leased_pct;
     (void)from;
+    (void)daemon_envmove_leased(d, &leased_kb, &leased_pct);
+    kb += leased_kb;
+    pct += leased_pct;
     return policy_probe_answer(d->policy, body, len, kb, pct, n, out);
 }
 
@@ -425,8 +434,11 @@ void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *param
         return;
     g = daemon_guest_find(d, name);
     e = g ? daemon_guest_env(d, g) : NULL;
+    if (!e && daemon_envmove_explain(d, call, name))
+        return;
     if (!e) {
-        rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host; `violin guests` shows them", name);
+        rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host, and no environment; `violin guests` "
+                                      "and `violin env list` show them", name);
         return;
     }
     w = rpc_begin(call, 65536);
@@ -482,6 +494,11 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
     g = daemon_guest_find(d, name);
     if (!g || !daemon_guest_env(d, g)) {
         rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host; `violin guests` shows them", name);
+        return;
+    }
+    if (daemon_envmove_holds(d, &g->uuid)) {
+        rpc_error(call, VI_ESTATE, "%s's environment is moving to another domain; `violin env moves` shows how far it is",
+                  g->name);
         return;
     }
     err = host[0] ? member_by_name(d, host, &peer) : 0;

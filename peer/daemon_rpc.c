@@ -95,7 +95,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 15);
+    vi_write_map(w, 16);
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
@@ -109,6 +109,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     put_uint(w, "guests", n_guests);
     daemon_policy_load(d, w);
     daemon_handover_counts(d, w);
+    daemon_envmove_counts(d, w);
     write_mesh(d, w);
     vi_write_str(w, "warnings");
     vi_write_array(w, warnings);
@@ -401,6 +402,10 @@ const struct rpc_entry daemon_methods[] = {
     {"env.show", do_env_show, false},
     {"env.create", do_env_create, true},
     {"env.remove", do_env_remove, true},
+    {"env.move", daemon_do_env_move, true},
+    {"env.moves", daemon_do_env_moves, false},
+    {"env.move.show", daemon_do_env_move_show, false},
+    {"env.move.cancel", daemon_do_env_move_cancel, true},
     {"env.attach", daemon_do_env_attach, true},
     {"env.detach", daemon_do_env_detach, true},
     {"events", do_events, false},

@@ -95,9 +95,11 @@ bool em_grant_persisted(struct envmoves *s, vi_time now, const struct vi_id *key
 
 void em_grant_recover(struct envmoves *s, vi_time now, const struct em_grant *found)
 {
-    struct em_grant *g = &s->grant;
-    if (g->used && g->phase == EG_GO && found->phase != EG_GO)
+    struct em_grant *g = found->over ? &s->last : &s->grant;
+    if (!found->over && g->used && g->phase == EG_GO && found->phase != EG_GO)
         return;
+    if (found->over && s->grant.used && vi_id_equal(&s->grant.move, &found->move))
+        s->grant.used = false; /* all records of it are read: this is the last */
     *g = *found;
     g->used = true;
     g->since = g->heard = g->next = now;
@@ -418,10 +420,13 @@ static void going(struct envmoves *s, vi_time now, struct em_grant *g)
     if (open > 0)
         return;
     say_held(s, now, g, &g->answer_to);
+    if (s->last.used)
+        forget(s, &s->last);
     s->last = *g;
     s->last.over = true;
     s->last.since = now;
-    forget(s, g);
+    write_down(s, &s->last); /* kept for a while: a lead that takes over must hear that it went */
+    g->used = false;
 }
 
 /* ---- to make room ---- */
@@ -527,7 +532,7 @@ void em_grant_tick(struct envmoves *s, vi_time now)
         if (s->shifting[i].over && now - s->shifting[i].at > EM_SHIFT_FOR)
             s->shifting[i].used = s->shifting[i].over = false;
     if (s->last.used && now - s->last.since > EM_SHOWN_FOR)
-        s->last.used = false;
+        forget(s, &s->last);
     if (!g->used || g->writing)
         return;
     if (g->rewrite) {

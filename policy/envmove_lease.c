@@ -255,9 +255,10 @@ void em_lease_tick(struct envmoves *s, vi_time now)
 int em_lease_recover(struct envmoves *s, vi_time now, const struct em_lease *found)
 {
     struct em_lease *e = find(s, &found->guest);
-    if (e)
+    if (e && !vi_id_equal(&e->move, &found->move))
         let_go(s, e); /* the later record is of the later move */
-    e = place(s);
+    if (!e || !e->used)
+        e = place(s);
     if (!e)
         return VI_EFULL;
     *e = *found;

@@ -305,7 +305,7 @@ int em_grant_encode(const struct em_grant *g, const struct vi_id *boot, uint8_t 
     vi_write_uint(&w, GRANT_RECORD);
     vi_write_id(&w, boot);
     vi_write_id(&w, &g->move);
-    vi_write_uint(&w, g->phase == EG_GO);
+    vi_write_uint(&w, g->over ? 2 : g->phase == EG_GO);
     vi_write_uint(&w, g->ballot);
     write_plan(&w, &g->plan);
     return w.err ? w.err : (int)w.len;
@@ -334,7 +334,7 @@ int em_record_decode(bool *is_lease, struct em_grant *g, struct em_lease *e, str
                      size_t len)
 {
     struct vi_reader r;
-    uint64_t what;
+    uint64_t what, phase;
     uint32_t n;
     memset(g, 0, sizeof *g);
     memset(e, 0, sizeof *e);
@@ -351,7 +351,9 @@ int em_record_decode(bool *is_lease, struct em_grant *g, struct em_lease *e, str
     vi_read_id(&r, boot);
     if (what == GRANT_RECORD) {
         vi_read_id(&r, &g->move);
-        g->phase = vi_read_uint(&r, 1) ? EG_GO : EG_GRANTED;
+        phase = vi_read_uint(&r, 2);
+        g->phase = phase ? EG_GO : EG_GRANTED;
+        g->over = phase == 2;
         g->ballot = vi_read_uint(&r, UINT64_MAX);
         read_plan(&r, &g->plan);
     } else if (what == LEASE_RECORD) {

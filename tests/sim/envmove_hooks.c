@@ -333,7 +333,7 @@ static bool has_lease(unsigned n, const struct vi_id *move, const struct vi_id *
 }
 
 /* All leases are there when the first of a move's hosts goes. */
-void ew_look_at_record(const uint8_t *data, size_t len)
+void ew_look_at_record(unsigned n, const uint8_t *data, size_t len)
 {
     static struct em_grant g;
     struct em_lease e;
@@ -349,9 +349,10 @@ void ew_look_at_record(const uint8_t *data, size_t len)
         if (vi_id_equal(&ew->move[i].id, &g.move))
             return;
     if (ew->n_moves < EW_MOVES)
-        ew->move[ew->n_moves++].id = g.move;
+        ew->move[ew->n_moves++] = (struct ew_move){.id = g.move, .host = n, .boot = ew->host[n].boot.b[15]};
     for (unsigned i = 0; i < g.plan.n; i++)
-        if (g.plan.g[i].state == ENVMOVE_WAITS && !has_lease(ew_host_of(&g.plan.g[i].to), &g.move, &g.plan.g[i].uuid))
+        if (g.plan.g[i].state == ENVMOVE_WAITS && !vi_id_is_zero(&g.plan.g[i].to) &&
+            !has_lease(ew_host_of(&g.plan.g[i].to), &g.move, &g.plan.g[i].uuid))
             ew_bad("GO, and guest %u has no lease", ew_guest_of(&g.plan.g[i].uuid));
 }
 
@@ -405,8 +406,18 @@ void ew_look_at_leases(unsigned n)
             ew_bad("a lease of host %u outlives its term", n);
 }
 
+/* Once a host has GO on its disk, and lives, nothing is given back. */
+static void look_at_giving_back(const struct envmove_effect *fx)
+{
+    for (unsigned i = 0; i < ew->n_moves; i++)
+        if (vi_id_equal(&ew->move[i].id, &fx->id) && ew->host[ew->move[i].host].boot.b[15] == ew->move[i].boot)
+            ew_bad("a move is given back though host %u has GO", ew->move[i].host);
+}
+
 void ew_note(unsigned n, const struct envmove_effect *fx)
 {
+    if (!strncmp(fx->why, "giving back", 11))
+        look_at_giving_back(fx);
     static const char *const taken_text = "taking over";
     ew->taken_over += !strncmp(fx->why, taken_text, strlen(taken_text));
     ew->moved += !strncmp(fx->why, "moved", 5);

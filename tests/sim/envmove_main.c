@@ -126,7 +126,7 @@ static const char *play(uint64_t seed, bool trace)
     }
     ew_turn(ew->now + 1800 * VI_SEC);
     sum.undecided += ew_operator_decides();
-    ew_turn(ew->now + 600 * VI_SEC);
+    ew_turn(ew->now + 1000 * VI_SEC);
     bad = ew->bad[0] ? ew->bad : judge();
     return bad ? bad : resolve(to);
 }

@@ -11,7 +11,7 @@
 #include "tests/sim/envmove_hooks.h"
 
 const char *const ew_fault_names[EW_FAULTS] = {
-    "none", "crash", "reboot", "crash of the other representative", "cut", "full disk", "second representative"};
+    "none", "crash", "reboot", "crash of the other representative", "cut", "long cut", "full disk", "second representative"};
 
 static struct ew world;
 struct ew *ew = &world;
@@ -206,6 +206,7 @@ static void strike(void)
     case EW_REBOOT: reboot(n); break;
     case EW_CRASH_OTHER_REP: crash(ew->rep[(d + 1) % ew->n_domains]); break;
     case EW_CUT: ew->cut_until[d] = ew->now + (vi_time)(5 + vi_rng_below(&ew->rng, 90)) * VI_SEC; break;
+    case EW_CUT_LONG: ew->cut_until[d] = ew->now + (vi_time)(120 + vi_rng_below(&ew->rng, 800)) * VI_SEC; break;
     case EW_DISK: ew->host[n].disk_fails_until = ew->now + 20 * VI_SEC; break;
     case EW_SECOND_REP: set_rep(d, other_alive(d, ew->rep[d])); break; /* the other one goes on for itself */
     default: break;
@@ -268,7 +269,7 @@ static void persist(unsigned n, bool of_handover, const struct vi_id *key, const
     if (!fails)
         write_record(h, key, of_handover, data, len);
     if (!fails && !of_handover)
-        ew_look_at_record(data, len);
+        ew_look_at_record(n, data, len);
     i = put(of_handover ? K_HANDOVER_PERSISTED : K_PERSISTED, n, 5 * VI_MSEC);
     i->id = *key;
     i->err = fails ? VI_EIO : 0;

@@ -60,12 +60,13 @@ struct ew_host {
     bool represents;
 };
 
-struct ew_move { /* what is remembered of a move, by its id */
+struct ew_move { /* one that went: a host has GO on its disk */
     struct vi_id id;
-    bool went;
+    unsigned host;
+    uint8_t boot; /* of that host */
 };
 
-enum ew_fault { EW_NONE, EW_CRASH, EW_REBOOT, EW_CRASH_OTHER_REP, EW_CUT, EW_DISK, EW_SECOND_REP, EW_FAULTS };
+enum ew_fault { EW_NONE, EW_CRASH, EW_REBOOT, EW_CRASH_OTHER_REP, EW_CUT, EW_CUT_LONG, EW_DISK, EW_SECOND_REP, EW_FAULTS };
 extern const char *const ew_fault_names[EW_FAULTS];
 
 struct ew {

@@ -1,0 +1,478 @@
+/* The daemon and whole environments that move: the core's questions (who is who, who has room), its effects
+ * (messages, journal, handovers, notes), and what the rest of the daemon asks: is room kept by leases, may a foreign
+ * guest come in. */
+#include "peer/daemon_envmove.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "peer/base/err.h"
+#include "peer/base/log.h"
+#include "peer/daemon_federation.h"
+#include "peer/netaddr.h"
+
+static void step(struct daemon *d, struct envmove_event *ev)
+{
+    (void)envmoves_step(d->envmove->core, daemon_now(), ev);
+}
+
+/* ---- who is who ---- */
+
+static struct fed_domain *domain_of(struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; d->fed && i < FED_DOMAINS; i++) {
+        struct fed_domain *f = &d->fed->domain[i];
+        struct vi_id key;
+        if (!f->used || f->trust.withdrawn)
+            continue;
+        fed_domain_key(&key, f->trust.with.domain);
+        if (vi_id_equal(&key, id))
+            return f;
+    }
+    return NULL;
+}
+
+static enum envmove_kin kin(void *arg, const struct vi_id *peer, struct vi_id *domain)
+{
+    struct daemon *d = arg;
+    struct gossip_member m;
+    struct cert c;
+    if (gossip_member_find(d->gossip, peer, &m))
+        return ENVMOVE_OWN;
+    if (!fed_foreign(d, peer, &c) || !fed_find(d, c.domain))
+        return ENVMOVE_STRANGER;
+    fed_domain_key(domain, c.domain);
+    return ENVMOVE_FOREIGN;
+}
+
+static bool representative(void *arg, const struct vi_id *domain, struct vi_id *peer)
+{
+    struct daemon *d = arg;
+    const struct fed_domain *f = domain ? domain_of(d, domain) : NULL;
+    const struct vi_id *rep = domain ? NULL : rep_current(&d->fed->rep, daemon_now());
+    if (rep)
+        *peer = *rep;
+    else if (f && f->view.version)
+        cert_peer_id(peer, f->view.rep.ed);
+    return rep || (f && f->view.version);
+}
+
+static bool env(void *arg, const struct vi_id *id, struct envmove_env *out)
+{
+    struct daemon *d = arg;
+    const struct env *e = daemon_env_by_id(d, id);
+    const struct fed_domain *f;
+    if (!e)
+        return false;
+    memset(out, 0, sizeof *out);
+    fed_domain_key(&out->home, e->def.home);
+    out->at_home = !strcmp(e->def.home, d->me.cert.domain);
+    out->allowed = env_allows(&e->def, d->me.cert.domain);
+    f = fed_find(d, e->def.home);
+    if (f) {
+        out->limits.guests = f->trust.limits.guests;
+        out->limits.kb = (uint64_t)f->trust.limits.memory_mib * 1024;
+        out->limits.pct = f->trust.limits.cpu_pct;
+    }
+    return true;
+}
+
+struct ranked {
+    struct vi_id id;
+    uint64_t room;
+};
+
+static int by_room(const void *a, const void *b)
+{
+    const struct ranked *x = a, *y = b;
+    return x->room < y->room ? 1 : x->room > y->room ? -1 : vi_id_compare(&x->id, &y->id);
+}
+
+static unsigned hosts(void *arg, const struct vi_id *env_id, struct vi_id *out, unsigned most)
+{
+    static struct ranked all[POLICY_PEERS];
+    struct daemon *d = arg;
+    const struct env *e = env_id ? daemon_env_by_id(d, env_id) : NULL;
+    struct gossip_summary s;
+    struct gossip_member m;
+    struct policy_load l;
+    unsigned n = 0, k = 0;
+    size_t pos = 0;
+    for (unsigned i = 0; e && i < e->n_participants && k < most - 1; i++)
+        if (gossip_member_find(d->gossip, &e->participants[i], &m) && m.state == GOSSIP_ALIVE)
+            out[k++] = m.id;
+    while (!e && n < POLICY_PEERS && gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
+        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&l, s.bytes, s.len) || l.observes)
+            continue;
+        all[n].id = s.id;
+        all[n++].room = l.free_kb;
+    }
+    if (n > 0)
+        qsort(all, n, sizeof all[0], by_room);
+    for (unsigned i = 0; i < n && k < most - 1; i++)
+        out[k++] = all[i].id;
+    out[k++] = d->me.id;
+    return k;
+}
+
+static unsigned domains(void *arg, const struct vi_id *id, uint64_t kb, double pct, struct vi_id *out, unsigned most)
+{
+    static struct ranked all[FED_DOMAINS];
+    struct daemon *d = arg;
+    const struct env *e = daemon_env_by_id(d, id);
+    unsigned n = 0;
+    for (unsigned i = 0; e && i < FED_DOMAINS; i++) {
+        const struct fed_domain *f = &d->fed->domain[i];
+        const struct fed_summary *s = &f->view.summary;
+        if (!f->used || f->trust.withdrawn || !f->view.version || !env_allows(&e->def, f->trust.with.domain) ||
+            !f->heard || daemon_now() - f->heard > FED_STALE || s->memory_free_mib * 1024 < kb ||
+            (double)s->cpu_pct < (double)s->cpu_used_pct + pct)
+            continue;
+        fed_domain_key(&all[n].id, f->trust.with.domain);
+        all[n++].room = s->memory_free_mib;
+    }
+    if (n > 0)
+        qsort(all, n, sizeof all[0], by_room);
+    n = n < most ? n : most;
+    for (unsigned i = 0; i < n; i++)
+        out[i] = all[i].id;
+    return n;
+}
+
+/* ---- this host ---- */
+
+static bool arriving(void *arg, const struct vi_id *uuid)
+{
+    struct daemon *d = arg;
+    static struct handover_view v;
+    unsigned pos = 0;
+    while (handover_next(d->handovers, &pos, &v))
+        if (v.role == HANDOVER_DESTINATION && !v.over && v.state != HD_ADMITTING && v.state != HD_ABORTED &&
+            v.state != HD_LOST && v.state != HD_RUNNING && vi_id_equal(&v.guest->uuid, uuid))
+            return true;
+    return false;
+}
+
+static bool guest(void *arg, const struct vi_id *uuid, bool *busy)
+{
+    struct daemon *d = arg;
+    *busy = handover_has_guest(d->handovers, uuid);
+    if (!d->recovered || !d->listed) { /* nobody knows yet: neither here nor gone */
+        *busy = true;
+        return true;
+    }
+    for (unsigned i = 0; i < d->n_guests; i++)
+        if (vi_id_equal(&d->guests[i].uuid, uuid))
+            return !d->guests[i].incoming && daemon_owns(d, uuid);
+    return *busy && !arriving(arg, uuid);
+}
+
+static struct envmove_guest of_guest(struct daemon *d, const struct hv_guest *g, const struct env *e)
+{
+    struct policy_needs needs = {.kb = g->target_kb > g->current_kb ? g->target_kb : g->current_kb};
+    struct envmove_guest out = {.uuid = g->uuid, .env = e->def.id, .size_kb = needs.kb};
+    (void)policy_needs(d->policy, &g->uuid, &needs);
+    out.kb = needs.kb > out.size_kb ? needs.kb : out.size_kb;
+    out.pct = needs.pct;
+    out.movable = g->movable && !daemon_pinned(d, g->name);
+    out.running = g->state == HV_RUNNING;
+    return out;
+}
+
+/* The smallest are told of first; the others are only counted. */
+static void tell_of(struct envmove_seen *out, const struct envmove_guest *g)
+{
+    unsigned at = out->n;
+    if (out->n == ENVMOVE_SEEN) {
+        out->more++;
+        if (out->guest[--at].size_kb <= g->size_kb)
+            return;
+    } else
+        out->n++;
+    for (; at > 0 && out->guest[at - 1].size_kb > g->size_kb; at--)
+        out->guest[at] = out->guest[at - 1];
+    out->guest[at] = *g;
+}
+
+static void look(void *arg, const struct vi_id *env_id, const struct vi_id *home, struct envmove_seen *out)
+{
+    struct daemon *d = arg;
+    const struct policy_load *l = policy_own_load(d->policy);
+    uint64_t promised_kb;
+    double promised_pct;
+    memset(out, 0, sizeof *out);
+    (void)handover_promised(d->handovers, &promised_kb, &promised_pct);
+    out->total_kb = l->total_kb;
+    out->capacity_pct = l->capacity_pct;
+    out->free_kb = (int64_t)l->free_kb + (int64_t)d->envmove->leased_kb;
+    out->free_pct = l->capacity_pct - promised_pct;
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        const struct hv_guest *g = &d->guests[i];
+        const struct env *e = daemon_guest_env(d, g);
+        struct envmove_guest x;
+        struct vi_id of;
+        if (!e || g->state == HV_SHUTDOWN || g->incoming)
+            continue;
+        x = of_guest(d, g, e);
+        out->free_kb -= (int64_t)(x.kb - x.size_kb);
+        out->free_pct -= x.pct;
+        fed_domain_key(&of, e->def.home);
+        if (vi_id_equal(&of, home)) {
+            out->of_home.guests++;
+            out->of_home.kb += x.size_kb;
+            out->of_home.pct += x.pct;
+        }
+        if (vi_id_is_zero(env_id) || vi_id_equal(env_id, &e->def.id))
+            tell_of(out, &x);
+    }
+}
+
+static int can_take(void *arg, uint64_t kb, double pct, uint64_t leased_kb, double leased_pct, char *why, size_t cap)
+{
+    struct daemon *d = arg;
+    struct policy_needs needs = {.kb = kb, .pct = pct};
+    uint64_t promised_kb;
+    double promised_pct;
+    if (!d->hv_there || !d->recovered) {
+        snprintf(why, cap, "no hypervisor here");
+        return VI_EAGAIN;
+    }
+    (void)handover_promised(d->handovers, &promised_kb, &promised_pct);
+    return policy_can_take(d->policy, &needs, promised_kb + leased_kb, promised_pct + leased_pct, 0, why, cap);
+}
+
+/* ---- opening ---- */
+
+int daemon_envmove_open(struct daemon *d, char *why, size_t cap)
+{
+    struct envmove_config c;
+    envmove_config_init(&c);
+    c.self = d->me.id;
+    c.cooldown = d->cfg.env_cooldown * VI_SEC;
+    c.horizon = d->cfg.payoff_horizon * VI_SEC;
+    if (d->cfg.migration_bandwidth)
+        c.bandwidth_kbps = (double)d->cfg.migration_bandwidth * 1024;
+    c.links = (unsigned)d->cfg.env_moves_at_once;
+    c.per_host = c.links < 2 ? c.links : 2;
+    c.fault = daemon_fault;
+    c.hooks = (struct envmove_hooks){.arg = d, .kin = kin, .representative = representative, .env = env, .hosts = hosts,
+                                     .domains = domains, .look = look, .guest = guest, .arriving = arriving,
+                                     .can_take = can_take};
+    d->envmove = calloc(1, sizeof *d->envmove);
+    if (d->envmove)
+        d->envmove->core = envmoves_new(&c, &d->rng, daemon_now());
+    if (!d->envmove || !d->envmove->core) {
+        snprintf(why, cap, "out of memory");
+        return VI_ENOMEM;
+    }
+    return 0;
+}
+
+void daemon_envmove_free(struct daemon *d)
+{
+    if (d->envmove)
+        envmoves_free(d->envmove->core);
+    free(d->envmove);
+    d->envmove = NULL;
+}
+
+bool daemon_envmove_record(struct daemon *d, const struct vi_id *id, const uint8_t *record, size_t len)
+{
+    struct envmove_event ev = {.kind = ENVMOVE_EV_RECORD, .id = *id, .data = record + 1, .len = len - 1};
+    int err;
+    if (len < 2 || record[0] != ENVMOVE_MARK)
+        return false;
+    err = envmoves_step(d->envmove->core, daemon_now(), &ev);
+    if (err)
+        daemon_warn(d, WARN_STORE, "a record of an environment's move can't be read: %s", vi_strerror(err));
+    return true;
+}
+
+void daemon_envmove_boot(struct daemon *d)
+{
+    envmoves_set_boot(d->envmove->core, &d->host.boot_id);
+}
+
+/* ---- effects ---- */
+
+static void send_to(struct daemon *d, const struct envmove_effect *fx)
+{
+    int err = fx->len ? daemon_send(d, &fx->peer, MESH_CHANNEL_ENVMOVE, fx->data, fx->len) : VI_EINVAL;
+    for (unsigned i = 0; err == VI_ENOTFOUND && i < FED_DOMAINS; i++) { /* another domain's representative */
+        const struct fed_domain *f = &d->fed->domain[i];
+        struct mesh_addr a;
+        struct vi_id id;
+        char why[300];
+        if (!f->used || !f->view.version)
+            continue;
+        cert_peer_id(&id, f->view.rep.ed);
+        if (vi_id_equal(&id, &fx->peer) && !netaddr_resolve(&a, f->view.rep.addr, why, sizeof why) &&
+            !mesh_io_connect(d->mesh, &id, f->view.rep.x, &a))
+            err = mesh_io_send(d->mesh, &fx->peer, MESH_CHANNEL_ENVMOVE, fx->data, fx->len);
+    }
+}
+
+static void persist(struct daemon *d, const struct envmove_effect *fx)
+{
+    uint8_t b[1 + ENVMOVE_RECORD_MAX];
+    struct envmove_event ev = {.kind = ENVMOVE_EV_PERSISTED, .id = fx->id, .err = VI_EIO};
+    b[0] = ENVMOVE_MARK;
+    memcpy(b + 1, fx->data, fx->len);
+    if (!fx->len || daemon_journal(d, &fx->id, true, b, fx->len + 1))
+        step(d, &ev);
+}
+
+void daemon_envmove_persisted(struct daemon *d, const struct vi_id *id, int err, const char *why)
+{
+    struct envmove_event ev = {.kind = ENVMOVE_EV_PERSISTED, .id = *id, .err = err, .why = why};
+    step(d, &ev);
+}
+
+static void hand_over(struct daemon *d, const struct envmove_effect *fx)
+{
+    char why[HANDOVER_WHY] = "";
+    int err = daemon_handover_start(d, &fx->guest, &fx->peer, NULL, why, sizeof why);
+    if (err)
+        daemon_envmove_moved(d, &fx->guest, &fx->peer, err, why[0] ? why : vi_strerror(err));
+}
+
+void daemon_envmove_moved(struct daemon *d, const struct vi_id *guest_id, const struct vi_id *peer, int err,
+                          const char *why)
+{
+    struct envmove_event ev = {.kind = ENVMOVE_EV_MOVED, .guest = *guest_id, .peer = *peer, .err = err, .why = why};
+    step(d, &ev);
+}
+
+static void expect(struct daemon *d, const struct envmove_effect *fx)
+{
+    struct env *e = daemon_env_by_id(d, &fx->env);
+    if (!e || (!fx->on && !e->expecting))
+        return;
+    e->expecting += fx->on ? 1U : -1U;
+    daemon_envs_publish(d);
+}
+
+static void note(struct daemon *d, const struct envmove_effect *fx)
+{
+    struct envmove_note *n = &d->envmove->note[d->envmove->next_note++ % ENVMOVE_NOTES];
+    const struct env *e = daemon_env_by_id(d, &fx->env);
+    struct event *ev;
+    uint8_t b[EVENT_BYTES_MAX];
+    struct vi_writer w;
+    n->at = daemon_now();
+    n->env = fx->env;
+    n->move = fx->id;
+    snprintf(n->text, sizeof n->text, "%s", fx->why);
+    ev = daemon_event(d, "envmove", e ? e->def.name : NULL, "%s to another domain: %s", e ? e->def.name : "an environment",
+                      fx->why);
+    daemon_event_done(d, ev);
+    vi_writer_init(&w, b, sizeof b);
+    event_write(&w, ev);
+    if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
+        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+}
+
+static void perform(struct daemon *d, const struct envmove_effect *fx)
+{
+    switch (fx->kind) {
+    case ENVMOVE_FX_SEND: send_to(d, fx); break;
+    case ENVMOVE_FX_PERSIST: persist(d, fx); break;
+    case ENVMOVE_FX_FORGET: journal_forget(d->journal, &fx->id); break;
+    case ENVMOVE_FX_MOVE: hand_over(d, fx); break;
+    case ENVMOVE_FX_EXPECT: expect(d, fx); break;
+    case ENVMOVE_FX_NOTE: note(d, fx); break;
+    }
+}
+
+void daemon_envmove_pump(struct daemon *d, vi_time now)
+{
+    struct envmove_event tick = {.kind = ENVMOVE_EV_TICK};
+    struct envmove_event rep = {.kind = ENVMOVE_EV_REPRESENT, .on = d->fed->gossip != NULL};
+    static struct envmove_effect copy;
+    const struct envmove_effect *fx;
+    if (!d->recovered)
+        return; /* before the journal is read we know nothing */
+    if (rep.on != d->envmove->represents) {
+        d->envmove->represents = rep.on;
+        step(d, &rep);
+    }
+    if (envmoves_deadline(d->envmove->core) <= now)
+        step(d, &tick);
+    while ((fx = envmoves_effect(d->envmove->core))) {
+        copy = *fx;
+        perform(d, &copy);
+    }
+}
+
+vi_time daemon_envmove_deadline(const struct daemon *d)
+{
+    return d->recovered ? envmoves_deadline(d->envmove->core) : VI_NEVER;
+}
+
+void daemon_envmove_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len)
+{
+    struct envmove_event ev = {.kind = ENVMOVE_EV_MESSAGE, .peer = *from, .data = data, .len = len};
+    if (d->recovered)
+        step(d, &ev);
+}
+
+/* ---- what the rest of the daemon asks ---- */
+
+bool daemon_pinned(const struct daemon *d, const char *name)
+{
+    for (unsigned i = 0; i < d->cfg.n_pinned; i++)
+        if (!strcmp(d->cfg.pinned[i], name))
+            return true;
+    return false;
+}
+
+unsigned daemon_envmove_leased(struct daemon *d, uint64_t *kb, double *pct)
+{
+    return envmove_leased(d->envmove->core, kb, pct);
+}
+
+void daemon_envmove_snapshot(struct daemon *d, uint64_t *reserved_kb, double *reserved_pct)
+{
+    uint64_t kb;
+    double pct;
+    (void)envmove_leased(d->envmove->core, &kb, &pct);
+    d->envmove->leased_kb = kb;
+    *reserved_kb += kb;
+    *reserved_pct += pct;
+}
+
+bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest_id)
+{
+    return envmove_holds(d->envmove->core, guest_id);
+}
+
+/* A guest of another domain needs a lease; one that has it has its room already. 0: go on with what is left of
+ * others' promises; *leased: it has one. */
+int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const struct vi_id *from, uint64_t *kb,
+                         double *pct, bool *leased)
+{
+    uint64_t all_kb, own_kb = 0;
+    double all_pct, own_pct = 0;
+    struct cert c;
+    *leased = envmove_lease_of(d->envmove->core, daemon_now(), guest_id, from, &own_kb, &own_pct);
+    if (!*leased && fed_foreign(d, from, &c))
+        return VI_EREFUSED;
+    (void)envmove_leased(d->envmove->core, &all_kb, &all_pct);
+    *kb += all_kb > own_kb ? all_kb - own_kb : 0;
+    *pct += all_pct > own_pct ? all_pct - own_pct : 0;
+    return 0;
+}
+
+void daemon_envmove_short(struct daemon *d, const struct vi_id *guest_id)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        const struct env *e = daemon_guest_env(d, &d->guests[i]);
+        struct envmove_event ev = {.kind = ENVMOVE_EV_SHORT, .guest = *guest_id};
+        if (!e || !vi_id_equal(&d->guests[i].uuid, guest_id))
+            continue;
+        ev.env = e->def.id;
+        step(d, &ev);
+        return;
+    }
+}
