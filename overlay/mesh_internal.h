@@ -29,7 +29,7 @@
 #define MESH_EFFECTS        4096          /* waiting datagrams and deliveries */
 #define MESH_CHANNEL_JOIN   5
 #define MESH_CHANNEL_PATH   6
-#define MESH_CHANNEL_LAST   7
+#define MESH_CHANNEL_LAST   8
 /* One of the owner's? */
 static inline bool mesh_channel_ok(uint8_t channel)
 {
