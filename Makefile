@@ -111,7 +111,7 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 	    "$(PYTHON) tests/unit/test_noise_json.py $(BUILD)/tests/noise_vectors $(VECTORS)"
 check-sim: need $(SIMS)
 	$(Q)$(RUN) --jobs 2 sim $(SIMS)
-check-net: faults $(BUILD)/tests/overlay_pair
+check-net: faults
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 2 net $(NETTESTS)
 
 # Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
@@ -134,6 +134,7 @@ check-long: deps
 	$(Q)$(MAKE) check-many
 	$(Q)$(MAKE) faults
 	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"
+	$(Q)BYTES=1e9 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 7200 transfer "$(PYTHON) tests/net/test_transfer.py"
 	$(Q)$(MAKE) fuzz SECONDS=600
 	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
 

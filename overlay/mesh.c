@@ -8,6 +8,8 @@
 #include "overlay/mesh_internal.h"
 #include "peer/base/err.h"
 
+#define MESH_USED (5 * VI_SEC) /* a session that nobody has used for so long needs no new keys */
+
 /* State effects that one event, or one peer's tick, may leave at most: keys withdrawn and given for
  * three sessions, up, down. */
 #define RESERVE 16
@@ -22,10 +24,12 @@ static bool set_defaults(struct mesh_config *c)
     c->source_limit = c->source_limit ? c->source_limit : 20;
     c->queue_bytes = c->queue_bytes ? c->queue_bytes : 32768;
     c->rekey_messages = c->rekey_messages ? c->rekey_messages : MESH_REKEY_MESSAGES;
+    c->rekey_after = c->rekey_after ? c->rekey_after : MESH_REKEY_AFTER;
     c->relay_bytes = c->relay_bytes ? c->relay_bytes : 12500000;
     c->relay_packets = c->relay_packets ? c->relay_packets : 20000;
     return c->ciphers && c->queues <= MESH_QUEUES && c->max_peers <= 100000 &&
            c->max_admissions <= 1024 && c->rekey_messages <= MESH_REKEY_MESSAGES &&
+           c->rekey_after > 0 && c->rekey_after <= MESH_REKEY_AFTER &&
            (!c->trusts || c->trust);
 }
 
@@ -176,8 +180,9 @@ static void session_tick(struct mesh *m, struct mesh_peer *p, vi_time now)
             mesh_half_begin(m, p, now);
     }
     if (now >= p->rekey_at) {
+        vi_time used = m->cfg.rekey_after / 2 > MESH_USED ? m->cfg.rekey_after / 2 : MESH_USED;
         p->rekey_at = now + 10 * VI_SEC;
-        if (!p->half.on && now - p->last_use < MESH_REKEY_AFTER / 2)
+        if (!p->half.on && now - p->last_use < used)
             mesh_half_begin(m, p, now);
     }
 }

@@ -124,6 +124,7 @@ struct mesh_config {
     uint32_t source_limit;      /* handshakes per second and source address; 0: 20 */
     uint32_t queue_bytes;       /* per peer while a handshake runs; 0: 32768 */
     uint64_t rekey_messages;    /* 0: MESH_REKEY_MESSAGES; tests lower it */
+    vi_time rekey_after;        /* 0: MESH_REKEY_AFTER, which is also the most */
     uint32_t relay_bytes;       /* per second that are passed on between two others; 0: 12500000 */
     uint32_t relay_packets;     /* the same in datagrams; 0: 20000 */
     bool relay_off;             /* pass nothing on */

@@ -433,7 +433,7 @@ static void establish(struct mesh *m, vi_time now, const struct mesh_addr *from,
     p->last_rx = p->last_use = now;
     p->expect_at = VI_NEVER;
     p->path.quiet_at = now + MESH_QUIET; /* the first packet is answered */
-    p->rekey_at = now + MESH_REKEY_AFTER - (vi_time)vi_rng_below(m->rng, 5 * VI_SEC);
+    p->rekey_at = now + m->cfg.rekey_after - (vi_time)vi_rng_below(m->rng, (uint32_t)(m->cfg.rekey_after / 24));
     p->refusals = 0;
     p->refused_until = 0;
     m->n.handshakes_done++;

@@ -227,7 +227,7 @@ static void promote(struct mesh *m, struct mesh_peer *p, const struct mesh_addr 
     mesh_path_set(p, from, now);
     if (p->cur->counter > p->greatest)
         p->greatest = p->cur->counter;
-    p->rekey_at = p->cur->born + MESH_REKEY_AFTER + 15 * VI_SEC; /* the initiator's turn first */
+    p->rekey_at = p->cur->born + m->cfg.rekey_after + m->cfg.rekey_after / 8; /* the initiator's turn first */
     p->expect_at = VI_NEVER;
     p->last_use = now;
     mesh_half_end(m, &p->half);

@@ -47,6 +47,7 @@ static const struct key keys[] = {
     K_WORD("overlay-gso", overlay_gso, "auto", "auto|off", "many datagrams in one system call (UDP_SEGMENT, UDP_GRO) where it works"),
     K_WORD("overlay-vnet-hdr", overlay_vnet_hdr, "auto", "auto|off", "superframes and unfinished checksums to and from the TAPs where that works"),
     K_WORD("overlay-cipher", overlay_cipher, "auto", "auto|chacha", "AES-GCM where both hosts have its instructions, or always ChaCha20-Poly1305"),
+    K_WHOLE("overlay-rekey", overlay_rekey, 120, 1, 120, "s", "after which a session in use gets new keys"),
     K_WHOLE("overlay-path-mtu", overlay_path_mtu, 0, 0, 9251, "bytes", "of an IP packet between hosts, at most; 0: found out for each path"),
     K_WHOLE("overlay-broadcast-rate", overlay_broadcast_rate, 2000, 1, 1000000, "frames/s",
             "to everybody, of an environment's guests here; twice as many at once, as with the next two"),

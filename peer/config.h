@@ -23,7 +23,7 @@ struct config {
     long port;
     char seeds[CONFIG_LIST][CONFIG_TEXT];
     unsigned n_seeds;
-    long overlay_mtu, overlay_threads, overlay_path_mtu;
+    long overlay_mtu, overlay_threads, overlay_path_mtu, overlay_rekey;
     long relay_bandwidth; /* MiB/s, 0: relays nothing */
     long overlay_broadcast_rate, overlay_guest_rate, overlay_unknown_rate; /* frames/s */
     long overlay_bandwidth;                                                /* MiB/s, 0: no limit */

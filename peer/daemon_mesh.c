@@ -199,6 +199,7 @@ int daemon_mesh_open(struct daemon *d, char *why, size_t cap)
     cfg.refuse = daemon_federation_refuses;
     cfg.vouch = daemon_keys_vouches;
     cfg.relay = daemon_reach_may_relay;
+    cfg.rekey_after = d->cfg.overlay_rekey * VI_SEC;
     cfg.relay_off = d->cfg.relay_bandwidth == 0;
     cfg.relay_bytes = (uint32_t)d->cfg.relay_bandwidth * 1048576U;
     cfg.relay_packets = cfg.relay_bytes / 512; /* small ones cost as much as half a kilobyte */

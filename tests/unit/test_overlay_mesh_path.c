@@ -24,6 +24,22 @@ static void test_no_nat(void **state)
     assert_false(mesh_behind_nat(A->m));
 }
 
+/* New keys each second, if the owner says so: nothing is lost by it. */
+static void test_rekey_each_second(void **state)
+{
+    (void)state;
+    mesh_free(A->m);
+    A->cfg.rekey_after = MESH_REKEY_AFTER + 1; /* not later than others expect it */
+    assert_null(mesh_new(&A->cfg, &w.rng, w.now));
+    A->cfg.rekey_after = VI_SEC;
+    A->m = mesh_new(&A->cfg, &w.rng, w.now);
+    assert_non_null(A->m);
+    connect_to(A, B);
+    talk(A, B, 20 * VI_SEC);
+    assert_in_range(mesh_counters(A->m)->handshakes_done, 17, 24);
+    assert_int_equal(A->downs + B->downs, 0);
+}
+
 /* Every kind of NAT against every other: through the relay at once, then past it where that can be. */
 static void test_nat_matrix(void **state)
 {
@@ -300,7 +316,7 @@ static void test_mixed_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(test_no_nat), T(test_nat_matrix), T(test_keeps_nat_open), T(test_make_before_break),
+        T(test_no_nat), T(test_rekey_each_second), T(test_nat_matrix), T(test_keeps_nat_open), T(test_make_before_break),
         T(test_one_way), T(test_one_way_from_start), T(test_new_address_is_tried_at_once),
         T(test_relay_dies), T(test_slow_is_not_broken), T(test_nats_restart), T(test_lossy), T(test_mixed_faults),
     };
