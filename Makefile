@@ -161,7 +161,7 @@ check-asan-run: $(UNIT) $(SIMS)
 
 # What has threads of its own, under TSan.
 THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths \
-    test_overlay_datapath_via test_peer_journal)
+    test_overlay_datapath_via test_overlay_isolation test_peer_journal)
 check-tsan-run: $(THREADED)
 	$(Q)$(RUN) tsan $(THREADED)
 

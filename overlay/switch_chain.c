@@ -110,10 +110,13 @@ static void ask_for(struct vswitch *s, const struct senv *e, const struct vi_id 
 }
 
 /* In both orders: who has believed an old one goes forward from it, who has the newest goes back. */
-void switch_chain_show(struct vswitch *s, const struct senv *e, const struct vi_id *to, const uint8_t mac[6])
+void switch_chain_show(struct vswitch *s, struct senv *e, const struct vi_id *to, const uint8_t mac[6])
 {
     const struct kept *list[SWITCH_CHAIN];
     unsigned n = 0;
+    if (e->shown && s->now - e->shown < SHOW_EVERY)
+        return; /* it will ask again */
+    e->shown = s->now;
     for (unsigned i = 0; i < SWITCH_TRANSFERS && n < SWITCH_CHAIN; i++) {
         unsigned at = n;
         if (!e->kept[i].used || !switch_transfer_has(&e->kept[i].t, mac))

@@ -16,6 +16,7 @@ struct vi_reader;
 #define TRANSFERS 128
 #define STICKY    (3600 * VI_SEC) /* a pinned guest's MAC stays its host's for so long */
 #define ASK_AGAIN (2 * VI_SEC)    /* for transfers, in a conflict */
+#define SHOW_EVERY (100 * VI_MSEC) /* at most: an answer is longer than what asks for it */
 #define DISPUTE_MOST (30 * VI_SEC) /* after it was seen last */
 
 /* The addresses of one MAC. */
@@ -86,6 +87,7 @@ struct senv {
     uint64_t serial;
     uint64_t counter; /* of our statement */
     unsigned n_own, n_learned, next_kept;
+    vi_time shown; /* transfers, on somebody's asking */
     struct learned own[SWITCH_LEARNED_OWN], learned[SWITCH_LEARNED];
     struct kept kept[SWITCH_TRANSFERS];
     struct dispute disputes[SWITCH_CONFLICTS];
@@ -143,7 +145,7 @@ void switch_conflict(struct vswitch *s, struct senv *e, const uint8_t mac[6], co
                      const struct vi_id *peer, const struct vi_id *has);
 void switch_moved(struct vswitch *s, struct senv *e, const uint8_t mac[6], const struct vi_id *from,
                   const struct vi_id *to); /* by a transfer: a conflict may have ended */
-void switch_chain_show(struct vswitch *s, const struct senv *e, const struct vi_id *to, const uint8_t mac[6]);
+void switch_chain_show(struct vswitch *s, struct senv *e, const struct vi_id *to, const uint8_t mac[6]);
 void switch_chain_tick(struct vswitch *s, vi_time now, struct senv *e);
 
 /* switch_pinned.c, switch_learned.c */

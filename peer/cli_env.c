@@ -47,8 +47,8 @@ static const struct cli_field traffic_fields[] = {
     {"bytes", "BYTES", CLI_COUNT}, {NULL, NULL, CLI_TEXT}};
 
 static const struct cli_field path_fields[] = {
-    {"host", "PATH TO", CLI_TEXT}, {"cipher", "CIPHER", CLI_TEXT}, {"datagram", "DATAGRAM", CLI_COUNT},
-    {"gso", "MANY AT ONCE", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
+    {"host", "PATH TO", CLI_TEXT}, {"way", "WAY", CLI_TEXT}, {"cipher", "CIPHER", CLI_TEXT}, {"datagram", "DATAGRAM", CLI_COUNT},
+    {"whole", "WHOLE UP TO", CLI_COUNT}, {"gso", "MANY AT ONCE", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
 
 static void env_table(const msgpack_object *r, const char *name, const struct cli_field *fields)
 {

@@ -23,8 +23,10 @@ void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const stru
         if (!datapath_path(d->datapath, &e->participants[i], &p))
             continue;
         n--; /* sessions don't come and go between the two: they are this thread's doing */
-        vi_write_map(w, 5);
+        vi_write_map(w, 7);
         put_text(w, "host", daemon_member_name(d, &e->participants[i]));
+        put_text(w, "way", daemon_reach_way(d, &e->participants[i]));
+        put_uint(w, "whole", p.bytes > DATAPATH_OVERHEAD + 14 ? p.bytes - DATAPATH_OVERHEAD - 14 : 0);
         put_text(w, "cipher", p.cipher == NOISE_AESGCM ? "AES-256-GCM" : "ChaCha20-Poly1305");
         put_uint(w, "datagram", p.bytes);
         put_bool(w, "found", p.found);

@@ -172,6 +172,7 @@ void daemon_connect_seeds(struct daemon *d);
 /* daemon_reach.c: ways to other peers */
 void daemon_reach_seed(struct daemon *d, const struct vi_id *seed); /* preferred as a relay */
 void daemon_reach_tick(struct daemon *d, vi_time now);
+const char *daemon_reach_way(struct daemon *d, const struct vi_id *peer); /* direct, punched, relayed, none */
 bool daemon_reach_may_relay(void *arg, const struct vi_id *from, const struct vi_id *to);
 void daemon_do_reachability(void *arg, struct rpc_call *call, struct vi_reader *params);
 

@@ -60,6 +60,13 @@ static const char *path_text(enum mesh_path_kind kind)
     return text[kind];
 }
 
+const char *daemon_reach_way(struct daemon *d, const struct vi_id *peer)
+{
+    struct mesh_path_info p;
+    (void)mesh_path_find(mesh_io_core(d->mesh), peer, &p);
+    return path_text(p.kind);
+}
+
 static void why_text(struct daemon *d, const struct mesh_path_info *p, bool known, char *out, size_t cap)
 {
     const char *nat = mesh_behind_nat(mesh_io_core(d->mesh)) ? "; this host is behind a NAT" : "";

@@ -89,10 +89,10 @@ def what_cannot_be_attached():
         r = h2.violin("env", "attach", "physics", iface, check=False)
         assert r.returncode == 1 and why in r.stderr, (iface, r.returncode, r.stderr)
     run("ip", "-n", h2.ns, "link", "add", "name", "other", "type", "bridge")
-    run("ip", "-n", h2.ns, "link", "set", "lan0", "master", "other")
-    r = h2.violin("env", "attach", "physics", "lan0", check=False)
+    run("ip", "-n", h2.ns, "link", "add", "port0", "type", "veth", "peer", "name", "port1")
+    run("ip", "-n", h2.ns, "link", "set", "port0", "master", "other")
+    r = h2.violin("env", "attach", "physics", "port0", check=False)
     assert r.returncode == 1 and "in another bridge" in r.stderr, r.stderr
-    run("ip", "-n", h2.ns, "link", "set", "lan0", "nomaster")
     r = h2.violin("env", "detach", "physics", check=False)
     assert r.returncode == 1 and "nothing is attached" in r.stderr, r.stderr
     r = h2.violin("env", "attach", "physics", check=False)

@@ -216,6 +216,8 @@ static void bounds_of_what_is_kept(void **state)
     settle();
     assert_int_equal(h[0].sent, 2 * SWITCH_CHAIN - 1);
     h[0].sent = 0;
+    say(0, &h[1].id, ask, w.len); /* not again at once */
+    now += VI_SEC;
     say(0, &(struct vi_id){.b = {0x77}}, ask, w.len); /* who takes no part isn't answered */
     say(0, &h[1].id, ask, w.len - 1);
     settle();
