@@ -8,6 +8,8 @@ from lab import ROOT, Lab, run, wait_for
 
 EXAMPLE = os.path.join(ROOT, "deploy", "examples", "cluster")
 HEAD_OUT, SERVER = "192.0.2.10", "192.0.2.1"
+if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+    sys.exit("this needs /dev/fuse (sshfs)")
 lab = Lab(hosts=3)
 lab.form()
 h1, h2, h3 = lab.hosts
