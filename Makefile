@@ -162,8 +162,8 @@ check-asan-run: $(UNIT) $(SIMS)
 # What has threads of its own, under TSan.
 THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths \
     test_overlay_datapath_via test_overlay_isolation test_peer_journal)
-check-tsan-run: $(THREADED)
-	$(Q)$(RUN) tsan $(THREADED)
+check-tsan-run: $(THREADED) $(BUILD)/violin
+	$(Q)VIOLIN=$(BUILD)/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) tsan $(THREADED) "$(PYTHON) tests/net/test_threads.py"
 
 # The program with named fault points, for the tests that kill it at one of them.
 .PHONY: faults

@@ -97,7 +97,8 @@ static bool whole_superframe(const struct vnet_frame *f, unsigned type, const ui
     if (!f->partial || l3_len != len - f->l3 || payload == 0)
         return false;
     if (type == VNET_GSO_TCPV4 || type == VNET_GSO_TCPV6)
-        return f->proto == TCP && f->v6 == (type == VNET_GSO_TCPV6) && f->gso_size >= VNET_TCP_MIN;
+        return f->proto == TCP && f->v6 == (type == VNET_GSO_TCPV6) && f->gso_size >= VNET_TCP_MIN &&
+               payload <= (size_t)f->gso_size * VNET_TCP_SEGS;
     return type == VNET_GSO_UDP_L4 && f->proto == UDP && f->gso_size > 0 &&
            payload <= (size_t)f->gso_size * VNET_UDP_SEGS;
 }

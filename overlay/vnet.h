@@ -11,8 +11,9 @@
 #define VNET_HDR      10
 #define VNET_L4_MAX   256 /* offset of TCP or UDP, at most; further in, they aren't looked for */
 #define VNET_HEADERS  (VNET_L4_MAX + 60) /* all headers of a frame that is split or joined, at most */
-#define VNET_TCP_MIN  48  /* a superframe's segments have at least so many bytes of payload … */
-#define VNET_UDP_SEGS 128 /* … and, with UDP, there are at most so many of them */
+#define VNET_TCP_MIN  8    /* a superframe's segments have at least so many bytes of payload (Linux: an MSS of 48 less the options) … */
+#define VNET_TCP_SEGS 2048 /* … and there are at most so many of them, … */
+#define VNET_UDP_SEGS 128  /* … or, with UDP, so many */
 
 #define VNET_NEEDS_CSUM 1 /* flags */
 #define VNET_GSO_NONE   0 /* types */

@@ -92,7 +92,7 @@ class Host:
                 self.proc.wait()
         self.proc = None
         log = os.path.join(self.dir, "log")
-        if os.path.exists(log) and re.search("crashes with signal|AddressSanitizer|runtime error", open(log, errors="replace").read()):
+        if os.path.exists(log) and re.search("crashes with signal|AddressSanitizer|ThreadSanitizer|runtime error", open(log, errors="replace").read()):
             self.lab.crashed.append(self.name)
 
     def pids(self):

@@ -527,6 +527,13 @@ static void too_many_datagrams(void **state)
     assert_int_equal(check(&s, (struct vnet_header){1, VNET_GSO_UDP_L4, 42, 10, 34, 6}), 0);
     make_super(&s, &st, 10, 10 * VNET_UDP_SEGS + 1);
     assert_int_equal(check(&s, (struct vnet_header){1, VNET_GSO_UDP_L4, 42, 10, 34, 6}), VI_EPROTO);
+    for (unsigned more = 0; more < 2; more++) {
+        struct vnet_header h;
+        st = (struct stream){.tcp = true};
+        make_super(&s, &st, VNET_TCP_MIN, VNET_TCP_MIN * VNET_TCP_SEGS + more);
+        vnet_read(&h, s.hdr);
+        assert_int_equal(check(&s, h), more ? VI_EPROTO : 0);
+    }
 }
 
 /* A checksum of something that isn't looked into is completed here, from its own place on. */
