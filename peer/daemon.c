@@ -169,7 +169,7 @@ static int open_state(struct daemon *d, char *why, size_t cap)
         return VI_EIO;
     d->invites = invites_new(d->store, &d->me);
     if (d->invites)
-        invites_rules(d->invites, (vi_time)d->cfg.cert_lifetime * VI_SEC, daemon_keys_revoked_join, d);
+        invites_rules(d->invites, (vi_time)d->cfg.cert_lifetime * VI_SEC, daemon_keys_refuses_join, d);
     d->journal = journal_open(&d->loop, d->cfg.state_dir, daemon_journal_done, d, why, cap);
     return d->invites && d->journal ? daemon_keys_open(d, why, cap) : VI_EIO;
 }

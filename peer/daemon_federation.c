@@ -24,19 +24,6 @@ struct fed_domain *fed_find(struct daemon *d, const char *domain)
     return NULL;
 }
 
-static struct fed_domain *slot_of(struct daemon *d, const char *domain)
-{
-    struct fed_domain *free_one = NULL;
-    for (unsigned i = 0; i < FED_DOMAINS; i++) {
-        struct fed_domain *f = &d->fed->domain[i];
-        if (f->used && !strcmp(f->trust.with.domain, domain))
-            return f;
-        if (!f->used || (f->trust.withdrawn && !free_one))
-            free_one = f;
-    }
-    return free_one;
-}
-
 bool fed_any(const struct daemon *d)
 {
     for (unsigned i = 0; i < FED_DOMAINS; i++)
@@ -48,12 +35,12 @@ bool fed_any(const struct daemon *d)
 bool fed_gone(const struct daemon *d, const struct vi_id *peer)
 {
     for (unsigned i = 0; i < d->fed->n_gone; i++)
-        if (vi_id_equal(&d->fed->gone[i], peer))
+        if (vi_id_equal(&d->fed->gone[i].id, peer))
             return true;
     return false;
 }
 
-static struct fed_host *host_of(const struct daemon *d, const struct vi_id *peer)
+struct fed_host *fed_host_of(const struct daemon *d, const struct vi_id *peer)
 {
     for (unsigned i = 0; d->fed && i < d->fed->n_hosts; i++)
         if (vi_id_equal(&d->fed->hosts[i].id, peer))
@@ -65,7 +52,7 @@ static struct fed_host *host_of(const struct daemon *d, const struct vi_id *peer
 static struct fed_host *add_host(struct daemon *d, const struct vi_id *peer)
 {
     struct federation *f = d->fed;
-    struct fed_host *h = host_of(d, peer);
+    struct fed_host *h = fed_host_of(d, peer);
     if (h)
         return h;
     if (f->n_hosts == FED_HOSTS) {
@@ -89,7 +76,7 @@ static struct fed_host *add_host(struct daemon *d, const struct vi_id *peer)
     return h;
 }
 
-static void drop_host(struct daemon *d, struct fed_host *h)
+void fed_drop_host(struct daemon *d, struct fed_host *h)
 {
     struct gossip_event forget = {.kind = GOSSIP_EV_FORGET, .peer = h->id};
     if (d->mesh)
@@ -117,7 +104,7 @@ static bool good_cert(struct daemon *d, const uint8_t *bytes, size_t len, struct
     return fed_find(d, c->domain) && !fed_gone(d, &id) && !trust_check(&d->trust, c, c->not_before);
 }
 
-static bool judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+bool fed_judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
                         const uint8_t *bytes, size_t len)
 {
     struct fed_trust t;
@@ -176,33 +163,12 @@ static bool judge_summary(struct daemon *d, const struct vi_id *key, const struc
            fed_verify(FED_RECORD_SUMMARY, bytes, len, m.key) == 0;
 }
 
-/* A statement about keys of another domain: kind, then the statement. */
-static bool statement_good(struct daemon *d, const uint8_t *bytes, size_t len)
-{
-    struct revocation r;
-    struct rollover o;
-    if (len < 2)
-        return false;
-    if (bytes[0] == KEY_RECORD_REVOCATION && !revocation_decode(&r, bytes + 1, len - 1)) {
-        for (unsigned i = 0; i < TRUST_MAX; i++) {
-            struct vi_id id;
-            cert_authority_id(&id, d->trust.slot[i].authority);
-            if (!strcmp(d->trust.slot[i].domain, r.domain) && vi_id_equal(&id, &r.authority))
-                return revocation_verify(&r, d->trust.slot[i].authority) == 0;
-        }
-    }
-    if (bytes[0] == KEY_RECORD_ROLLOVER && !rollover_decode(&o, bytes + 1, len - 1))
-        return (trust_has(&d->trust, o.domain, o.before) || trust_has(&d->trust, o.domain, o.after)) &&
-               rollover_verify(&o) == 0;
-    return false;
-}
-
 static bool judge_statement(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
                             const uint8_t *bytes, size_t len)
 {
     struct vi_id want;
     vi_id_hash(&want, "violin statement of a domain", bytes, len, NULL, 0);
-    return vi_id_equal(key, &want) && vi_id_equal(origin, &want) && statement_good(d, bytes, len);
+    return vi_id_equal(key, &want) && vi_id_equal(origin, &want) && fed_statement_good(d, bytes, len);
 }
 
 bool daemon_federation_accepts(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
@@ -217,7 +183,7 @@ bool fed_accept(struct daemon *d, unsigned kind, const struct vi_id *key, const 
     if (!d->fed)
         return false;
     switch (kind) {
-    case FED_RECORD_TRUST: return judge_trust(d, key, origin, version, bytes, len);
+    case FED_RECORD_TRUST: return fed_judge_trust(d, key, origin, version, bytes, len);
     case FED_RECORD_PRESENCE: return judge_presence(d, key, origin, version, bytes, len);
     case FED_RECORD_VIEW: return judge_view(d, key, origin, version, bytes, len);
     case FED_RECORD_SUMMARY: return judge_summary(d, key, origin, version, bytes, len);
@@ -246,7 +212,7 @@ bool fed_foreign(struct daemon *d, const struct vi_id *peer, struct cert *c)
 
 bool fed_takes_part(struct daemon *d, const struct vi_id *peer)
 {
-    const struct fed_host *h = host_of(d, peer);
+    const struct fed_host *h = fed_host_of(d, peer);
     for (unsigned i = 0; h && i < h->said.n; i++)
         for (unsigned k = 0; k < ENV_MAX; k++)
             if (d->envs[k].used && !memcmp(d->envs[k].def.id.b, h->said.envs[i], ENV_TAG_SIZE) &&
@@ -299,6 +265,12 @@ bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsign
     }
 }
 
+bool daemon_federation_has_ways(struct daemon *d, const struct vi_id *peer)
+{
+    struct cert c;
+    return !fed_foreign(d, peer, &c) || (!fed_gone(d, peer) && fed_takes_part(d, peer));
+}
+
 bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsigned method)
 {
     struct cert c;
@@ -312,7 +284,7 @@ bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsig
 
 bool daemon_federation_key_of(const struct daemon *d, const struct vi_id *peer, uint8_t pk[32])
 {
-    const struct fed_host *h = host_of(d, peer);
+    const struct fed_host *h = fed_host_of(d, peer);
     if (h)
         memcpy(pk, h->cert.ed, 32);
     return h != NULL;
@@ -320,14 +292,14 @@ bool daemon_federation_key_of(const struct daemon *d, const struct vi_id *peer, 
 
 bool daemon_federation_introduce(struct daemon *d, const struct vi_id *peer)
 {
-    const struct fed_host *h = host_of(d, peer);
+    const struct fed_host *h = fed_host_of(d, peer);
     return h && h->said.addr.family && mesh_io_connect(d->mesh, peer, h->cert.x, &h->said.addr) == 0;
 }
 
 const char *daemon_federation_name(const struct daemon *d, const struct vi_id *peer)
 {
     static char name[2 * CERT_NAME_MAX + 2];
-    const struct fed_host *h = host_of(d, peer);
+    const struct fed_host *h = fed_host_of(d, peer);
     if (h)
         snprintf(name, sizeof name, "%s.%s", h->cert.host, h->cert.domain);
     return h ? name : NULL;
@@ -388,7 +360,7 @@ static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len)
     if (fed_presence_decode(&p, bytes, len) || cert_decode(&c, p.cert, p.cert_len) || own(d, &c))
         return;
     cert_peer_id(&id, c.ed);
-    h = p.n ? add_host(d, &id) : host_of(d, &id);
+    h = p.n ? add_host(d, &id) : fed_host_of(d, &id);
     if (!h)
         return;
     h->said = p;
@@ -399,71 +371,7 @@ static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len)
     daemon_envs_participants(d);
 }
 
-/* ---- trust ---- */
-
-/* Nothing of that domain stays: sessions, hosts, what they said, its environments. */
-static void cut_off(struct daemon *d, const char *domain, const uint8_t *authority)
-{
-    struct mesh_peer_info p;
-    struct vi_id found[64];
-    unsigned n;
-    trust_drop(&d->trust, domain, authority);
-    for (unsigned i = 0; i < TRUST_MAX; i++) /* and those that it named since */
-        if (!strcmp(d->trust.slot[i].domain, domain))
-            trust_drop(&d->trust, domain, d->trust.slot[i].authority);
-    represent_forget(d, domain);
-    for (unsigned i = d->fed->n_hosts; i > 0; i--)
-        if (!strcmp(d->fed->hosts[i - 1].cert.domain, domain))
-            drop_host(d, &d->fed->hosts[i - 1]);
-    do {
-        size_t pos = 0;
-        n = 0;
-        while (d->mesh && n < 64 && mesh_peer_next(mesh_io_core(d->mesh), &pos, &p))
-            if (p.cert && !strcmp(p.cert->domain, domain))
-                found[n++] = p.id;
-        for (unsigned i = 0; i < n; i++) {
-            mesh_io_forget(d->mesh, &found[i]);
-            daemon_handover_drop_peer(d, &found[i]);
-        }
-    } while (n == 64);
-    daemon_envs_participants(d);
-}
-
-static void take_trust(struct daemon *d, const uint8_t *bytes, size_t len)
-{
-    struct fed_trust t;
-    struct fed_domain *f;
-    struct vi_id key;
-    bool was;
-    if (fed_trust_decode(&t, bytes, len))
-        return;
-    f = slot_of(d, t.with.domain);
-    if (!f) {
-        daemon_warn(d, WARN_FEDERATION, "domain %s: federated with %d others already; it is left out here",
-                    t.with.domain, FED_DOMAINS);
-        return;
-    }
-    was = f->used && !f->trust.withdrawn;
-    if (f->used && !strcmp(f->trust.with.domain, t.with.domain) && f->trust.version >= t.version)
-        return;
-    fed_domain_key(&key, t.with.domain);
-    if (store_put(d->store, STORE_FEDERATION, &key, bytes, len))
-        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
-    if (was && (t.withdrawn || memcmp(f->trust.with.authority, t.with.authority, CERT_KEY)))
-        cut_off(d, f->trust.with.domain, f->trust.with.authority);
-    if (strcmp(f->trust.with.domain, t.with.domain) || t.withdrawn)
-        memset(f, 0, sizeof *f);
-    f->used = true;
-    f->trust = t;
-    if (!t.withdrawn && trust_add(&d->trust, t.with.domain, t.with.authority, VI_NEVER))
-        daemon_warn(d, WARN_FEDERATION, "domain %s: too many authorities are trusted already", t.with.domain);
-    if (was == t.withdrawn)
-        daemon_event_done(d, daemon_event(d, "federation", t.with.domain,
-                                          t.withdrawn ? "%s is not federated with any more" : "federated with %s, as far as it lies with us",
-                                          t.with.domain));
-    if (!t.withdrawn)
-        represent_seeds(d);
-}
+/* ---- views ---- */
 
 static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
 {
@@ -487,48 +395,16 @@ static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
         represent_seeds(d);
 }
 
-static void take_statement(struct daemon *d, const uint8_t *bytes, size_t len, bool keep)
-{
-    struct revocation r;
-    struct rollover o;
-    struct vi_id id;
-    if (keep) {
-        vi_id_hash(&id, "violin statement of a domain", bytes, len, NULL, 0);
-        if (store_put(d->store, STORE_FEDERATION_KEYS, &id, bytes, len))
-            daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
-    }
-    if (bytes[0] == KEY_RECORD_REVOCATION && !revocation_decode(&r, bytes + 1, len - 1) && strcmp(r.domain, d->me.cert.domain)) {
-        struct fed_host *h;
-        cert_peer_id(&id, r.key);
-        if (fed_gone(d, &id))
-            return;
-        d->fed->gone[d->fed->next_gone] = id;
-        d->fed->next_gone = (d->fed->next_gone + 1) % FED_GONE;
-        d->fed->n_gone = d->fed->n_gone < FED_GONE ? d->fed->n_gone + 1 : FED_GONE;
-        h = host_of(d, &id);
-        if (h)
-            drop_host(d, h);
-        if (d->mesh)
-            mesh_io_forget(d->mesh, &id);
-        daemon_envs_participants(d);
-    } else if (bytes[0] == KEY_RECORD_ROLLOVER && !rollover_decode(&o, bytes + 1, len - 1) &&
-               strcmp(o.domain, d->me.cert.domain) && fed_find(d, o.domain)) {
-        (void)trust_add(&d->trust, o.domain, o.after, VI_NEVER);
-        if (o.retired)
-            trust_drop(&d->trust, o.domain, o.before);
-    }
-}
-
 void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len)
 {
     if (kind == FED_RECORD_TRUST)
-        take_trust(d, bytes, len);
+        fed_take_trust(d, bytes, len);
     else if (kind == FED_RECORD_VIEW)
         take_view(d, bytes, len);
     else if (kind == FED_RECORD_PRESENCE)
         take_presence(d, bytes, len);
     else if (kind == FED_RECORD_STATEMENT)
-        take_statement(d, bytes, len, true);
+        fed_take_statement(d, bytes, len, true);
 }
 
 void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_id *key)
@@ -541,71 +417,7 @@ void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_i
     fed_take(d, kind, b, r.len);
 }
 
-/* ---- what operators say ---- */
-
-static int state(struct daemon *d, struct fed_trust *t, char *why, size_t cap)
-{
-    uint8_t b[FED_RECORD_MAX];
-    struct fed_domain *f = slot_of(d, t->with.domain);
-    struct vi_id key;
-    size_t len;
-    int n, err;
-    if (!(d->me.cert.caps & CERT_FEDERATE) &&
-        !(keyring_caps(&d->keys->ring, d->me.ed_pk, vi_clock_wall()) & CERT_FEDERATE)) {
-        snprintf(why, cap, "this host may not speak for the domain; one with the right `federate` can: violin delegate");
-        return VI_EAUTH;
-    }
-    t->version = (uint64_t)vi_clock_wall();
-    if (f && f->used && !strcmp(f->trust.with.domain, t->with.domain) && t->version <= f->trust.version)
-        t->version = f->trust.version + 1;
-    if (cert_encode(&d->me.cert, t->cert, sizeof t->cert, &len))
-        return VI_EINVAL;
-    t->cert_len = (unsigned)len;
-    do {
-        n = fed_trust_encode(t, d->me.ed_sk, b, sizeof b);
-    } while (n < 0 && t->with.seeds > 1 && t->with.seeds--); /* what doesn't fit goes: one will do */
-    if (n < 0) {
-        snprintf(why, cap, "the statement does not fit: %s", vi_strerror(n));
-        return n;
-    }
-    fed_domain_key(&key, t->with.domain);
-    err = daemon_gossip_record(d, FED_RECORD_TRUST, &key, &d->me.id, t->version, b, (size_t)n);
-    if (err) {
-        snprintf(why, cap, "the statement can't be published: %s", vi_strerror(err));
-        return err;
-    }
-    take_trust(d, b, (size_t)n);
-    return 0;
-}
-
-int fed_federate(struct daemon *d, const struct fed_card *card, const struct fed_limits *limits, char *why,
-                 size_t cap)
-{
-    struct fed_trust t = {.with = *card, .limits = *limits};
-    if (!strcmp(card->domain, d->me.cert.domain)) {
-        snprintf(why, cap, "that is this domain's own card, or another domain of the same name; names tell domains apart");
-        return VI_EINVAL;
-    }
-    if (!slot_of(d, card->domain)) {
-        snprintf(why, cap, "federated with %d domains already", FED_DOMAINS);
-        return VI_EFULL;
-    }
-    return state(d, &t, why, cap);
-}
-
-int fed_unfederate(struct daemon *d, const char *domain, char *why, size_t cap)
-{
-    struct fed_domain *f = fed_find(d, domain);
-    struct fed_trust t;
-    if (!f) {
-        snprintf(why, cap, "not federated with `%.64s`; `violin domains` shows with whom", domain);
-        return VI_ENOTFOUND;
-    }
-    t = f->trust;
-    t.withdrawn = true;
-    memset(&t.limits, 0, sizeof t.limits);
-    return state(d, &t, why, cap);
-}
+/* ---- our card ---- */
 
 static void card_seed(struct seed *s, const struct cert *c, const struct mesh_addr *a)
 {
@@ -641,13 +453,6 @@ int fed_own_card(struct daemon *d, struct fed_card *card)
 
 /* ---- opening, turning, closing ---- */
 
-static bool load_trust(void *arg, const struct vi_id *key, const void *value, size_t len)
-{
-    (void)key;
-    take_trust(arg, value, len);
-    return true;
-}
-
 static bool load_view(void *arg, const struct vi_id *key, const void *value, size_t len)
 {
     struct daemon *d = arg;
@@ -662,15 +467,6 @@ static bool load_view(void *arg, const struct vi_id *key, const void *value, siz
     return true;
 }
 
-static bool load_statement(void *arg, const struct vi_id *key, const void *value, size_t len)
-{
-    struct daemon *d = arg;
-    (void)key;
-    if (statement_good(d, value, len))
-        take_statement(d, value, len, false);
-    return true;
-}
-
 int daemon_federation_open(struct daemon *d, char *why, size_t cap)
 {
     d->fed = calloc(1, sizeof *d->fed);
@@ -682,26 +478,11 @@ int daemon_federation_open(struct daemon *d, char *why, size_t cap)
     return 0;
 }
 
-static bool publish_trust(void *arg, const struct vi_id *key, const void *value, size_t len)
-{
-    struct daemon *d = arg;
-    struct fed_trust t;
-    struct vi_id id;
-    struct cert c;
-    if (fed_trust_decode(&t, value, len) || cert_decode(&c, t.cert, t.cert_len))
-        return true;
-    cert_peer_id(&id, c.ed);
-    if (judge_trust(d, key, &id, t.version, value, len))
-        (void)daemon_gossip_record(d, FED_RECORD_TRUST, key, &id, t.version, value, len);
-    return true;
-}
-
 void daemon_federation_load(struct daemon *d)
 {
-    (void)store_each(d->store, STORE_FEDERATION, load_trust, d);
-    (void)store_each(d->store, STORE_FEDERATION_KEYS, load_statement, d);
+    fed_load_trust(d);
     (void)store_each(d->store, STORE_FEDERATION_VIEW, load_view, d);
-    (void)store_each(d->store, STORE_FEDERATION, publish_trust, d);
+    fed_publish_trust(d);
 }
 
 void daemon_federation_pump(struct daemon *d, vi_time now)
@@ -710,7 +491,10 @@ void daemon_federation_pump(struct daemon *d, vi_time now)
         d->fed->tidy_at = now + VI_MIN;
         for (unsigned i = d->fed->n_hosts; i > 0; i--)
             if (now - d->fed->hosts[i - 1].at > FED_FORGET)
-                drop_host(d, &d->fed->hosts[i - 1]);
+                fed_drop_host(d, &d->fed->hosts[i - 1]);
+        fed_restate(d);
+        if (d->fed->rep.acting)
+            daemon_envs_resign(d, false);
     }
     daemon_federation_presence(d, now);
     represent_tick(d, now);

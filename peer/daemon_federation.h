@@ -1,6 +1,6 @@
-/* The daemon and other domains: what daemon_federation.c (trust, hosts of other domains, who may have a
+/* The daemon and other domains: what daemon_federation.c (hosts of other domains, who may have a
  * session and for what), daemon_represent.c (representing the own domain, the representatives' gossip) and
- * daemon_federation_rpc.c (the control socket) share. */
+ * daemon_federation_rpc.c (the control socket) share; daemon_federation_trust.c has trust itself and statements about keys. */
 #ifndef PEER_DAEMON_FEDERATION_H
 #define PEER_DAEMON_FEDERATION_H
 
@@ -11,7 +11,10 @@
 #define MESH_CHANNEL_FEDERATION 7 /* between representatives: their gossip */
 
 #define FED_HOSTS       1024            /* of other domains, that take part in our environments */
-#define FED_GONE        256             /* revoked hosts of other domains that are remembered */
+#define FED_GONE        1024            /* revoked hosts of other domains; further revocations aren't taken … */
+#define FED_GONE_EACH   256             /* … nor more of one domain: it can't use up what others need */
+#define FED_STATEMENTS  2048            /* of other domains about their keys that are kept */
+#define FED_AUTHORITIES 3               /* of another domain at a time: one, its successor, and one more in haste */
 #define FED_ASKERS      8               /* sessions with hosts of other domains that only look for our representative */
 #define FED_REDIRECTS   32
 #define FED_STALE       (60 * VI_SEC)   /* a summary that old says nothing any more */
@@ -36,12 +39,18 @@ struct fed_host {
     vi_time at;
 };
 
+/* A revoked host of another domain. */
+struct fed_gone {
+    struct vi_id id, domain; /* fed_domain_key() */
+};
+
 struct federation {
     struct fed_domain domain[FED_DOMAINS];
     struct fed_host *hosts;
     unsigned n_hosts, hosts_cap;
-    struct vi_id gone[FED_GONE]; /* a ring */
-    unsigned n_gone, next_gone;
+    struct fed_gone gone[FED_GONE];
+    unsigned n_gone;
+    unsigned statements; /* kept in the store, of other domains, about their keys */
 
     struct representative rep;
     struct rep_meta meta;
@@ -59,6 +68,10 @@ struct federation {
 };
 
 /* daemon_federation.c */
+struct fed_host *fed_host_of(const struct daemon *d, const struct vi_id *peer); /* NULL: not known */
+void fed_drop_host(struct daemon *d, struct fed_host *h);
+bool fed_judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+                     const uint8_t *bytes, size_t len);
 struct fed_domain *fed_find(struct daemon *d, const char *domain); /* not withdrawn; NULL: none */
 bool fed_any(const struct daemon *d);
 /* Judges and takes a record that came by either store. */
@@ -70,6 +83,16 @@ bool fed_gone(const struct daemon *d, const struct vi_id *peer);
 bool fed_foreign(struct daemon *d, const struct vi_id *peer, struct cert *c);
 /* Does it take part in an environment that we know and that may be here? */
 bool fed_takes_part(struct daemon *d, const struct vi_id *peer);
+
+/* daemon_federation_trust.c */
+bool fed_statement_good(struct daemon *d, const uint8_t *bytes, size_t len);
+void fed_take_statement(struct daemon *d, const uint8_t *bytes, size_t len, bool keep);
+void fed_take_trust(struct daemon *d, const uint8_t *bytes, size_t len);
+void fed_load_trust(struct daemon *d);
+void fed_publish_trust(struct daemon *d);
+/* Says again, with newer keys, what a revoked host signed, or one under an authority that is retired, or what names an
+ * authority of the other domain that is retired: who comes new would believe none of it. Only who may federate does. */
+void fed_restate(struct daemon *d);
 /* Both sign, keep and publish. 0, or an error with why. */
 int fed_federate(struct daemon *d, const struct fed_card *card, const struct fed_limits *limits, char *why,
                  size_t cap);

@@ -110,7 +110,13 @@ void daemon_gossip_address(struct daemon *d, vi_time now)
     daemon_event_done(d, daemon_event(d, "address", d->me.cert.host, "this host is at %s now", d->address));
     daemon_gossip_encode_addr(&a, &d->own_addr);
     ev.self.addr = &a;
-    (void)gossip_step(d->gossip, now, &ev);
+    daemon_gossip_self(d, &ev);
+}
+
+void daemon_gossip_self(struct daemon *d, const struct gossip_event *ev)
+{
+    (void)gossip_step(d->gossip, daemon_now(), ev);
+    daemon_federation_self(d, ev);
 }
 
 /* ---- the core's pure calls ---- */

@@ -204,6 +204,8 @@ void daemon_gossip_addr(struct mesh_addr *out, const struct gossip_addr *a);
 /* Finds out where others reach us. towards: a seed, or NULL. */
 void daemon_find_address(struct daemon *d, const struct mesh_addr *towards);
 /* The host's address may change while we run: the same member, elsewhere. */
+/* Our own word is new: its address or certificate (GOSSIP_EV_SET_SELF), among members and among representatives. */
+void daemon_gossip_self(struct daemon *d, const struct gossip_event *ev);
 void daemon_gossip_address(struct daemon *d, vi_time now);
 bool daemon_introduce(struct daemon *d, const struct vi_id *peer, const struct gossip_addr *addr);
 /* A control message to a member, whose key the mesh is told first if need be. */
@@ -218,6 +220,7 @@ int daemon_federation_open(struct daemon *d, char *why, size_t cap);
 void daemon_federation_load(struct daemon *d);
 void daemon_federation_pump(struct daemon *d, vi_time now);
 vi_time daemon_federation_deadline(const struct daemon *d);
+void daemon_federation_self(struct daemon *d, const struct gossip_event *ev); /* for daemon_gossip_self() */
 void daemon_federation_leave(struct daemon *d); /* says good-bye to the other domains' representatives */
 void daemon_federation_close(struct daemon *d);
 void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_id *key);
@@ -225,6 +228,7 @@ void daemon_federation_member(struct daemon *d); /* a member changed */
 bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct cert *c);
 /* May it say something on that channel, ask that of us? True for members of our own domain. */
 bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsigned channel);
+bool daemon_federation_has_ways(struct daemon *d, const struct vi_id *peer); /* may we relay for it? */
 bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsigned method);
 void daemon_federation_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len);
 void daemon_federation_redirected(struct daemon *d, const uint8_t *body, size_t len);
@@ -281,7 +285,7 @@ bool daemon_keys_blocked(const struct daemon *d, const struct vi_id *peer); /* r
 bool daemon_keys_refuses(void *arg, const struct vi_id *peer, const struct cert *c);
 bool daemon_keys_vouches(void *arg, const struct vi_id *peer, const struct cert *c, vi_time wall);
 bool daemon_keys_admits(const struct daemon *d, const struct cert *c);
-bool daemon_keys_revoked_join(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap);
+bool daemon_keys_refuses_join(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *why, size_t cap);
 /* What a member may do in the authority's place, now: a mask of enum cert_cap. */
 uint32_t daemon_keys_caps(const struct daemon *d, const struct vi_id *peer);
 /* Fields of a member: capabilities, issued_by, cert_until. */

@@ -269,7 +269,18 @@ bool daemon_keys_admits(const struct daemon *d, const struct cert *c)
     return keyring_admits(&d->keys->ring, c);
 }
 
-bool daemon_keys_revoked_join(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap)
+/* Is there another member of that name that hasn't left and isn't held dead? */
+static bool name_taken(struct daemon *d, const struct vi_id *peer, const char *host)
+{
+    struct gossip_member m;
+    size_t pos = 0;
+    while (gossip_member_next(d->gossip, &pos, &m))
+        if ((m.state == GOSSIP_ALIVE || m.state == GOSSIP_SUSPECT) && !strcmp(m.name, host) && !vi_id_equal(&m.id, peer))
+            return true;
+    return false;
+}
+
+bool daemon_keys_refuses_join(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *why, size_t cap)
 {
     struct daemon *d = arg;
     struct vi_id id;
@@ -279,7 +290,11 @@ bool daemon_keys_revoked_join(void *arg, const uint8_t ed[CERT_KEY], char *why, 
     if (e)
         snprintf(why, cap, "this host's key was revoked%s%.60s; to join with new ones, remove `key` from its state folder",
                  e->r.why[0] ? ": " : "", e->r.why);
-    return e != NULL;
+    else if (name_taken(d, &id, host))
+        snprintf(why, cap, "`%.40s` is a living member: choose another name with --host, or end that one first", host);
+    else
+        return false;
+    return true;
 }
 
 uint32_t daemon_keys_caps(const struct daemon *d, const struct vi_id *peer)

@@ -12,10 +12,16 @@
 #define ROW_BYTES  640
 #define PROBES_FEW 4 /* fewer say nothing about loss */
 
+/* Another domain's hosts have ways through this one only for what environments they take part in. */
+static bool relays_for(struct daemon *d, const struct vi_id *peer)
+{
+    return !daemon_keys_blocked(d, peer) && daemon_federation_has_ways(d, peer);
+}
+
 bool daemon_reach_may_relay(void *arg, const struct vi_id *from, const struct vi_id *to)
 {
     struct daemon *d = arg;
-    return !daemon_keys_blocked(d, from) && !daemon_keys_blocked(d, to);
+    return relays_for(d, from) && relays_for(d, to);
 }
 
 void daemon_reach_seed(struct daemon *d, const struct vi_id *seed)

@@ -82,7 +82,7 @@ static int take_cert(struct daemon *d, const struct cert *c, char *why, size_t c
     (void)mesh_set_cert(mesh_io_core(d->mesh), c);
     ev.self.cert = bytes;
     ev.self.cert_len = (uint16_t)len;
-    (void)gossip_step(d->gossip, daemon_now(), &ev);
+    daemon_gossip_self(d, &ev);
     strftime(until, sizeof until, "%Y-%m-%d %H:%M:%S", localtime_r(&t, &tm));
     daemon_event_done(d, daemon_event(d, "keys", d->me.cert.host, "certificate renewed by %s until %s%s",
                                       daemon_keys_issuer(d, c->delegated, &c->by), until,

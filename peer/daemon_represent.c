@@ -194,6 +194,12 @@ static void seed_one(struct daemon *d, const struct seed *s)
     (void)gossip_step(d->fed->gossip, daemon_now(), &ev);
 }
 
+void daemon_federation_self(struct daemon *d, const struct gossip_event *ev)
+{
+    if (d->fed && d->fed->gossip)
+        (void)gossip_step(d->fed->gossip, daemon_now(), ev);
+}
+
 static bool has_representative(struct daemon *d, const char *domain)
 {
     struct gossip_member m;

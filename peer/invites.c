@@ -31,7 +31,7 @@ struct invites {
     struct admitted admitted[ADMITTED_KEPT];
     unsigned next_admitted;
     vi_time life;
-    bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap);
+    bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *why, size_t cap);
     void *refused_arg;
 };
 
@@ -80,7 +80,8 @@ struct invites *invites_new(struct store *store, const struct identity *me)
 }
 
 void invites_rules(struct invites *v, vi_time life,
-                   bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap), void *arg)
+                   bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *why, size_t cap),
+                   void *arg)
 {
     v->life = life;
     v->refused = refused;
@@ -214,7 +215,7 @@ static void admit(struct invites *v, vi_time wall, struct invite *i, const struc
                   struct join_answer *a, char admitted[CERT_NAME_MAX + 1])
 {
     struct admitted *kept = already(v, r);
-    if (v->refused && v->refused(v->refused_arg, r->ed, a->why, sizeof a->why)) {
+    if (v->refused && v->refused(v->refused_arg, r->ed, r->host, a->why, sizeof a->why)) {
         a->err = VI_EREFUSED;
         return;
     }

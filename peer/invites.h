@@ -20,7 +20,8 @@ struct invites *invites_new(struct store *store, const struct identity *me);
 void invites_free(struct invites *v);
 /* How long its certificates hold (default: a year), and whom it turns away: refused says why. */
 void invites_rules(struct invites *v, vi_time life,
-                   bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], char *why, size_t cap), void *arg);
+                   bool (*refused)(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *why, size_t cap),
+                   void *arg);
 
 /* Makes one: writes it to the store, then its text. address: where this host is reached. 0, or
  * VI_EAUTH (this host may not admit), VI_EFULL, VI_EIO, with why. */

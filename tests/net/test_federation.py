@@ -214,6 +214,46 @@ def revoked_there():
 
 
 @test
+def new_authority_there():
+    """the other domain goes over to a new authority and retires the old: the federation holds, also over a restart of all"""
+    old = venus[0].json("cert")["authority"]
+    two = venus[:2]
+    venus[0].violin("authority", "rollover", "--overlap", "1d")
+    for h in two:
+        wait_for(f"{h.name} has gone over", lambda: h.json("cert")["authority"] != old, 90)
+    wait_for("earth has heard of it", lambda: federated(earth, "venus") and federated(two, "earth"), 60)
+    time.sleep(15)  # the statement crosses with the next exchange of the representatives
+    venus[0].violin("authority", "retire", "--force")
+    time.sleep(75)  # earth says anew whom it trusts, once a minute
+    for h in earth:
+        h.stop()
+    for h in earth:
+        h.start()
+    lab.wait_members(3, earth)
+    wait_for("earth knows venus", lambda: federated(earth, "venus"), 180)
+    wait_for("venus knows earth", lambda: federated(two, "earth"), 180)
+
+
+@test
+def signer_revoked():
+    """who signed the trust is revoked: another that may says it again, and who joins later is federated, too"""
+    venus[0].violin("delegate", venus[1].name, "federate")
+    wait_for("host5 may", lambda: "federate" in (venus[1].json("cert").get("capabilities") or ""), 60)
+    venus[1].violin("federate", card(earth[0]), "--guests", "5")
+    wait_for("said by host5", lambda: domain(venus[0], "earth")["limit_guests"] == 5, 30)
+    venus[0].violin("revoke", venus[1].name)
+    time.sleep(75)  # once a minute
+    venus[2].stop()
+    state = os.path.join(venus[2].dir, "state")
+    for f in os.listdir(state):
+        os.unlink(os.path.join(state, f))
+    venus[2].violin("join", "--host", "new", venus[0].json("invite")["token"])
+    venus[2].start()
+    wait_for("the new one is federated", lambda: (domain(venus[2], "earth") or {}).get("limit_guests") == 5 and
+             federated(venus[2:], "earth"), 120)
+
+
+@test
 def unfederated():
     """after unfederate nothing crosses: no session, no packet, no environment"""
     earth[0].violin("unfederate", "venus")

@@ -150,9 +150,10 @@ static void test_may_not(void **unused)
     assert_int_equal(invites_make(invites, &rng, wall + 2 * VI_HOUR, 1, VI_HOUR, "a:1", text, &e, why, sizeof why), 0);
 }
 
-static bool turn_away(void *arg, const uint8_t ed[CERT_KEY], char *text, size_t cap)
+static bool turn_away(void *arg, const uint8_t ed[CERT_KEY], const char *host, char *text, size_t cap)
 {
     const struct identity *revoked = arg;
+    assert_true(strlen(host) > 0);
     snprintf(text, cap, "revoked");
     return !memcmp(ed, revoked->ed_pk, CERT_KEY);
 }
