@@ -488,7 +488,7 @@ void daemon_federation_load(struct daemon *d)
 void daemon_federation_pump(struct daemon *d, vi_time now)
 {
     if (now >= d->fed->tidy_at) {
-        d->fed->tidy_at = now + VI_MIN;
+        d->fed->tidy_at = now + FED_TIDY;
         for (unsigned i = d->fed->n_hosts; i > 0; i--)
             if (now - d->fed->hosts[i - 1].at > FED_FORGET)
                 fed_drop_host(d, &d->fed->hosts[i - 1]);

@@ -20,6 +20,7 @@
 #define FED_STALE       (60 * VI_SEC)   /* a summary that old says nothing any more */
 #define FED_PUBLISH     (10 * VI_SEC)   /* our summary to the others */
 #define FED_VIEW        (30 * VI_SEC)   /* the others' to our members */
+#define FED_TIDY        (15 * VI_SEC)   /* who is forgotten, what is to be said anew */
 #define FED_PRESENCE    (10 * VI_MIN)   /* said again so often … */
 #define FED_FORGET      (35 * VI_MIN)   /* … and forgotten when not said for so long */
 
