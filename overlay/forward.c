@@ -40,11 +40,13 @@ static bool allowed(struct forward_rate *r, vi_time now, double per_s)
     return spend(r, now, per_s, 2 * per_s, 1);
 }
 
-/* A quarter of a second's worth at once, but always a few superframes. */
-static bool within_bandwidth(struct forward_rates *r, const struct forward_limits *l, vi_time now, size_t len)
+/* The environment's bandwidth, or this host's for each, whichever is less. A quarter of a second's worth at once, but
+ * always a few superframes. */
+static bool within_bandwidth(struct forward_rates *r, const struct switch_env_table *t, const struct forward_limits *l,
+                             vi_time now, size_t len)
 {
-    double burst = l->bytes / 4 > MEGA ? l->bytes / 4 : MEGA;
-    return l->bytes <= 0 || spend(&r->bytes, now, l->bytes, burst, (double)len);
+    double most = t->bandwidth <= 0 || (l->bytes > 0 && l->bytes < t->bandwidth) ? l->bytes : t->bandwidth;
+    return most <= 0 || spend(&r->bytes, now, most, most / 4 > MEGA ? most / 4 : MEGA, (double)len);
 }
 
 static bool is_beacon(const uint8_t *frame, size_t len)
@@ -143,7 +145,7 @@ struct forward_decision forward_from_tap(const struct switch_env_table *t, struc
         d.dst_known = dst && !dst->learned;
         if (dst && dst->local)
             return stays(&d);
-        if (dst && within_bandwidth(rates, limits, now, len)) {
+        if (dst && within_bandwidth(rates, t, limits, now, len)) {
             d.to = FORWARD_PEER;
             d.peer = dst->peer;
             return d;
@@ -154,7 +156,7 @@ struct forward_decision forward_from_tap(const struct switch_env_table *t, struc
         return d;
     }
     d.why = flood(rates, limits, now, frame);
-    if (d.why == FORWARD_OK && !within_bandwidth(rates, limits, now, len))
+    if (d.why == FORWARD_OK && !within_bandwidth(rates, t, limits, now, len))
         d.why = FORWARD_ENV_RATE;
     return d.why == FORWARD_OK ? d : drop(d.why);
 }

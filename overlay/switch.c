@@ -134,8 +134,10 @@ static void set_env(struct vswitch *s, const struct switch_event *ev)
         return;
     }
     if (at >= 0) {
-        s->changed |= s->envs[at]->strict != ev->strict;
+        s->changed |= s->envs[at]->strict != ev->strict || s->envs[at]->bandwidth < ev->bandwidth ||
+                      s->envs[at]->bandwidth > ev->bandwidth;
         s->envs[at]->strict = ev->strict;
+        s->envs[at]->bandwidth = ev->bandwidth;
         return;
     }
     for (unsigned i = 0; i < SWITCH_ENVS; i++) {
@@ -147,6 +149,7 @@ static void set_env(struct vswitch *s, const struct switch_event *ev)
         s->envs[i]->used = true;
         s->envs[i]->id = ev->env;
         s->envs[i]->strict = ev->strict;
+        s->envs[i]->bandwidth = ev->bandwidth;
         s->envs[i]->counter = s->envs[i]->serial = ++s->counter;
         s->changed = true;
         return;
@@ -258,6 +261,7 @@ static void add_local(struct vswitch *s, struct senv *e, const struct vi_id *gue
     }
     if (m)
         m->used = false;
+    switch_unlearn(e, mac);
     l = &e->local[e->n_local++];
     memset(l, 0, sizeof *l);
     memcpy(l->mac, mac, 6);

@@ -56,6 +56,7 @@ struct switch_ip {
 struct switch_env_table {
     struct vi_id env;
     bool used, strict;
+    double bandwidth; /* bytes a second from here to others, of one thread; 0: forward_limits' */
     bool away;       /* this host takes no part (any more): nothing goes in or out, but what is passed on */
     uint64_t serial; /* of this opening of the environment: another one's counters begin anew */
     unsigned slot;   /* in switch_table.envs */
@@ -169,6 +170,7 @@ struct switch_event {
     struct vi_id env, peer, guest;
     bool on;                   /* ENV, LOCAL: present */
     bool strict;               /* ENV: guests may only speak with their own MACs and addresses */
+    double bandwidth;          /* ENV: bytes a second that one thread may send; 0: no limit of its own */
     bool pinned;               /* LOCAL: the guest stays where it is */
     bool left;                 /* PEER_GONE: it said good-bye, or was revoked: it doesn't come back */
     uint8_t mac[6], ip[IP_BYTES]; /* ADDRESS, LEARNED */

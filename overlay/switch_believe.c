@@ -50,8 +50,10 @@ static void believe(struct vswitch *s, struct senv *e, const struct vi_id *peer,
     }
     if (m->gone && epoch < m->epoch && s->now - m->gone_at < ECHO_MOST)
         return; /* an echo from before its last move */
-    if (m->gone || !vi_id_equal(&m->guest, guest) || m->epoch != epoch)
+    if (m->gone || !vi_id_equal(&m->guest, guest) || m->epoch != epoch) {
         s->changed = true;
+        switch_unlearn(e, mac);
+    }
     if (!vi_id_equal(&m->guest, guest))
         m->says.n = 0;
     if (!vi_id_equal(&m->peer, peer))
@@ -199,6 +201,7 @@ static void move(struct vswitch *s, struct senv *e, struct stated *m, const stru
     struct vi_id from = m->peer;
     int at = switch_other(e, &t->to);
     bool had = !m->gone;
+    switch_unlearn(e, m->mac);
     m->says.counter = 0; /* the other host counts for itself */
     m->gone = m->pinned = false;
     m->peer = t->to;

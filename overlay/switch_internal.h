@@ -85,6 +85,7 @@ struct senv {
     bool learned_tell, pinned_tell;     /* the same */
     struct vi_id id;
     uint64_t serial;
+    double bandwidth;
     uint64_t counter; /* of our statement */
     unsigned n_own, n_learned, next_kept;
     vi_time shown; /* transfers, on somebody's asking */
@@ -155,6 +156,7 @@ void switch_take_pinned(struct vswitch *s, const struct vi_id *from, struct vi_r
 void switch_say_learned(struct vswitch *s, const struct senv *e, const struct other *o, bool empty);
 void switch_take_learned(struct vswitch *s, vi_time now, const struct vi_id *from, struct vi_reader *r);
 void switch_learned(struct vswitch *s, vi_time now, const struct switch_event *ev);
+void switch_unlearn(struct senv *e, const uint8_t mac[6]); /* it is stated now */
 void switch_learned_tick(struct vswitch *s, vi_time now, struct senv *e);
 
 /* switch_table.c */

@@ -35,6 +35,17 @@ static bool is_stated(const struct senv *e, const uint8_t mac[6])
     return false;
 }
 
+void switch_unlearn(struct senv *e, const uint8_t mac[6])
+{
+    struct learned *own = find(e->own, e->n_own, mac), *others = find(e->learned, e->n_learned, mac);
+    if (own) {
+        drop(e->own, &e->n_own, own);
+        e->learned_tell = true;
+    }
+    if (others)
+        drop(e->learned, &e->n_learned, others);
+}
+
 void switch_learned(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct senv *e = switch_env(s, &ev->env);
@@ -78,7 +89,7 @@ void switch_say_learned(struct vswitch *s, const struct senv *e, const struct ot
 static void take_one(struct senv *e, vi_time now, const struct vi_id *from, const uint8_t mac[6])
 {
     struct learned *l = find(e->learned, e->n_learned, mac), *own = find(e->own, e->n_own, mac);
-    if ((mac[0] & 1) || (own && now - own->at < HEARD_NOW) ||
+    if ((mac[0] & 1) || is_stated(e, mac) || (own && now - own->at < HEARD_NOW) ||
         (l && !vi_id_equal(&l->peer, from) && now - l->at < HEARD_NOW))
         return; /* it was just heard elsewhere: the first stays */
     if (own) {

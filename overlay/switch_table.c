@@ -128,8 +128,9 @@ struct switch_env_table *switch_env_table_make(const struct senv *e)
     t->env = e->id;
     t->used = true;
     t->strict = e->strict;
-    t->away = e->away;
+    t->away = e->away && e->n_local == 0; /* whose guest it is was known here first */
     t->serial = e->serial;
+    t->bandwidth = e->bandwidth;
     t->n_peers = e->n_others;
     for (unsigned i = 0; i < e->n_others; i++) {
         t->peers[i] = e->others[i].peer;

@@ -456,9 +456,10 @@ static const struct entry {
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
-    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nallow NAME DOMAIN\ndeny NAME DOMAIN\nmove NAME DOMAIN\nmoves\ncancel ID",
+    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nlimit NAME MIB\nallow NAME DOMAIN\ndeny NAME DOMAIN\nmove NAME DOMAIN\nmoves\ncancel ID",
      "Environments: private clusters of guests on a virtual Ethernet. `attach` puts a network interface of this host, which "
-     "has no address of its own, into the environment's bridge: once per environment and LAN. `allow` lets its guests be in another domain, too "
+     "has no address of its own, into the environment's bridge: once per environment and LAN. "
+     "`limit` bounds what its guests on one host send to others, in MiB a second (0: no limit). `allow` lets its guests be in another domain, too "
      "(see violin federate); deny takes that back."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST|ENV", "Why a guest has what it has, and is where it is; what was decided about an environment."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},

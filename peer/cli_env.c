@@ -110,6 +110,23 @@ static int env_attach(struct cli_client *c, struct args *a, bool on)
     return 0;
 }
 
+static int env_limit(struct cli_client *c, struct args *a)
+{
+    struct cli_params p;
+    uint64_t bandwidth;
+    if (a->n != 3)
+        return cli_usage("env limit wants NAME MIB", a->n > 1 ? a->arg[1] : "nothing");
+    if (!cli_whole_number(a->arg[2], 100000, &bandwidth))
+        return cli_usage("MIB is a number of MiB a second, at most 100000; 0 is no limit", a->arg[2]);
+    cli_params_init(&p);
+    vi_write_map(&p.w, 2);
+    vi_write_str(&p.w, "name");
+    vi_write_str(&p.w, a->arg[1]);
+    vi_write_str(&p.w, "bandwidth_mib_s");
+    vi_write_uint(&p.w, bandwidth);
+    return env_show(c, a, "env.limit", &p);
+}
+
 int cli_do_env(struct cli_client *c, struct args *a)
 {
     struct cli_params p;
@@ -119,6 +136,8 @@ int cli_do_env(struct cli_client *c, struct args *a)
         return cli_ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
     if (!strcmp(verb, "attach") || !strcmp(verb, "detach"))
         return env_attach(c, a, verb[0] == 'a');
+    if (!strcmp(verb, "limit"))
+        return env_limit(c, a);
     if (!strcmp(verb, "allow") || !strcmp(verb, "deny"))
         return cli_env_allow(c, a, verb[0] == 'a');
     if (!strcmp(verb, "move") || !strcmp(verb, "moves") || !strcmp(verb, "cancel"))
@@ -128,7 +147,7 @@ int cli_do_env(struct cli_client *c, struct args *a)
         return CLI_USAGE;
     }
     if (a->n != 2)
-        return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, "
+        return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
                          "allow NAME DOMAIN, deny NAME DOMAIN, move NAME DOMAIN, moves, cancel ID", verb);
     if (!strcmp(verb, "create")) {
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
@@ -157,6 +176,6 @@ int cli_do_env(struct cli_client *c, struct args *a)
             printf("%s is removed\n", a->arg[1]);
         return err;
     }
-    return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, "
+    return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
                          "allow NAME DOMAIN, deny NAME DOMAIN", verb);
 }

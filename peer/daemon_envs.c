@@ -136,6 +136,7 @@ static void take_definition(struct daemon *d, const struct env_definition *def)
     }
     if (e) {
         e->def = *def;
+        daemon_switch_env_changed(d, e);
         daemon_envs_participants(d); /* it may be elsewhere now, or not any more */
         return;
     }
@@ -334,6 +335,24 @@ int daemon_env_allow(struct daemon *d, const char *name, const char *domain, boo
     else
         memmove(def.allowed[at], def.allowed[at + 1], (size_t)(--def.n_allowed - at) * sizeof def.allowed[0]);
     return publish(d, &def, why, cap);
+}
+
+/* What its guests on one host may send to others, MiB/s; 0: no limit. */
+int daemon_env_limit(struct daemon *d, const char *name, unsigned bandwidth, char *why, size_t cap)
+{
+    struct env *e = daemon_env_by_name(d, name);
+    static struct env_definition def;
+    if (!e) {
+        snprintf(why, cap, "there is no environment `%.40s`", name);
+        return VI_ENOTFOUND;
+    }
+    if (strcmp(e->def.home, d->me.cert.domain)) {
+        snprintf(why, cap, "%s is at home in %s; only that domain limits it", e->def.name, e->def.home);
+        return VI_EAUTH;
+    }
+    def = e->def;
+    def.bandwidth = bandwidth;
+    return def.bandwidth == e->def.bandwidth ? 0 : publish(d, &def, why, cap);
 }
 
 int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap)

@@ -266,6 +266,7 @@ void daemon_envs_member(struct daemon *d, const struct vi_id *peer, enum gossip_
 void daemon_envs_participants(struct daemon *d);
 void daemon_envs_publish(struct daemon *d);
 int daemon_env_create(struct daemon *d, const char *name, unsigned shares, bool strict, char *why, size_t cap);
+int daemon_env_limit(struct daemon *d, const char *name, unsigned bandwidth, char *why, size_t cap);
 int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap);
 
 /* Signs again, with our certificate as it is now, the definitions that newcomers wouldn't believe: our own
@@ -324,6 +325,7 @@ void daemon_switch_keys(struct daemon *d, const struct mesh_keys *keys);
 void daemon_switch_relayed(struct daemon *d, const uint8_t *data, size_t len); /* came through a relay */
 /* The environment's TAP is there: fd is taken over. vnet: it may be used with superframes. */
 void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet);
+void daemon_switch_env_changed(struct daemon *d, const struct env *e); /* its definition */
 void daemon_switch_env_close(struct daemon *d, struct env *e);
 void daemon_switch_participants(struct daemon *d, struct env *e);
 void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state);

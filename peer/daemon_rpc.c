@@ -253,6 +253,22 @@ static void answer_nothing(struct rpc_call *call)
     }
 }
 
+static void do_env_limit(void *arg, struct rpc_call *call, struct vi_reader *params)
+{
+    struct daemon *d = arg;
+    char name[128], why[300] = "";
+    uint64_t bandwidth = 0;
+    int err;
+    if (!rpc_param_text(call, *params, "name", true, name, sizeof name) ||
+        !rpc_param_uint(call, *params, "bandwidth_mib_s", ENV_BANDWIDTH_MAX, &bandwidth))
+        return;
+    err = daemon_env_limit(d, name, (unsigned)bandwidth, why, sizeof why);
+    if (err)
+        rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
+    else
+        answer_env(d, call, daemon_env_by_name(d, name));
+}
+
 static void do_env_remove(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     char name[128], why[300] = "";
@@ -406,6 +422,7 @@ const struct rpc_entry daemon_methods[] = {
     {"env.moves", daemon_do_env_moves, false},
     {"env.move.show", daemon_do_env_move_show, false},
     {"env.move.cancel", daemon_do_env_move_cancel, true},
+    {"env.limit", do_env_limit, true},
     {"env.attach", daemon_do_env_attach, true},
     {"env.detach", daemon_do_env_detach, true},
     {"events", do_events, false},

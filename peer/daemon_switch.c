@@ -285,9 +285,24 @@ static void on_queue(void *arg, int err, const char *detail, const struct vi_id 
         datapath_add_queue(d->datapath, env, fd);
 }
 
-void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet)
+/* The threads share its bandwidth out. */
+static struct switch_event env_event(const struct daemon *d, const struct env *e)
 {
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true, .strict = e->def.strict};
+    ev.bandwidth = (double)e->def.bandwidth * 1048576 / (d->udp.n ? d->udp.n : 1);
+    return ev;
+}
+
+void daemon_switch_env_changed(struct daemon *d, const struct env *e)
+{
+    struct switch_event ev = env_event(d, e);
+    if (e->open)
+        switch_step(d->vswitch, daemon_now(), &ev);
+}
+
+void daemon_switch_env_open(struct daemon *d, struct env *e, int tap_fd, bool vnet)
+{
+    struct switch_event ev = env_event(d, e);
     switch_step(d->vswitch, daemon_now(), &ev);
     datapath_set_tap(d->datapath, &e->def.id, tap_fd, vnet);
     for (unsigned i = 1; i < daemon_switch_threads(d); i++)
@@ -367,8 +382,7 @@ void daemon_switch_guest(struct daemon *d, const struct hv_guest *g, bool presen
 void daemon_switch_guests(struct daemon *d)
 {
     for (unsigned i = 0; i < ENV_MAX; i++) { /* said again: a step that found no memory must not be the last word */
-        struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = d->envs[i].def.id, .on = true,
-                                  .strict = d->envs[i].def.strict};
+        struct switch_event ev = env_event(d, &d->envs[i]);
         if (!d->envs[i].open || switch_has(d->vswitch, &ev.env))
             continue;
         switch_step(d->vswitch, daemon_now(), &ev);

@@ -133,14 +133,15 @@ static void write_conflicts(struct daemon *d, struct vi_writer *w, const struct 
     }
 }
 
-static void write_limits(struct daemon *d, struct vi_writer *w)
+static void write_limits(struct daemon *d, struct vi_writer *w, const struct env *e)
 {
+    long host = d->cfg.overlay_bandwidth, own = (long)e->def.bandwidth, most = !own || (host && host < own) ? host : own;
     vi_write_str(w, "limits");
     vi_write_map(w, 4);
     put_uint(w, "broadcast_per_s", (uint64_t)d->cfg.overlay_broadcast_rate);
     put_uint(w, "guest_per_s", (uint64_t)d->cfg.overlay_guest_rate);
     put_uint(w, "unknown_per_s", (uint64_t)d->cfg.overlay_unknown_rate);
-    put_uint(w, "bandwidth_mib_s", (uint64_t)d->cfg.overlay_bandwidth);
+    put_uint(w, "bandwidth_mib_s", (uint64_t)most);
 }
 
 void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct env *e)
@@ -149,7 +150,7 @@ void daemon_switch_write_env(struct daemon *d, struct vi_writer *w, const struct
     unsigned pos = 0;
     uint32_t n = 0;
     put_uint(w, "mtu", (uint64_t)d->cfg.overlay_mtu);
-    write_limits(d, w);
+    write_limits(d, w, e);
     while (switch_place_next(d->vswitch, &e->def.id, &pos, &p))
         n++;
     vi_write_str(w, "macs");

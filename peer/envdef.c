@@ -74,7 +74,7 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
 {
     struct vi_writer w;
     vi_writer_init(&w, out, cap);
-    vi_write_array(&w, d->strict ? 10 : 9); /* who doesn't know the tenth must not open a strict one */
+    vi_write_array(&w, d->bandwidth ? 11 : d->strict ? 10 : 9); /* who doesn't know the tenth must not open a strict one */
     vi_write_uint(&w, 1);
     vi_write_str(&w, d->name);
     vi_write_str(&w, d->home);
@@ -86,8 +86,10 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
     vi_write_array(&w, d->n_allowed);
     for (unsigned i = 0; i < d->n_allowed; i++)
         vi_write_str(&w, d->allowed[i]);
-    if (d->strict)
-        vi_write_bool(&w, true);
+    if (d->strict || d->bandwidth)
+        vi_write_bool(&w, d->strict);
+    if (d->bandwidth)
+        vi_write_uint(&w, d->bandwidth);
     return sign_body(&w, sk);
 }
 
@@ -121,7 +123,7 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     if (len <= SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len - SIG);
-    fields = vi_read_array(&r, 10); /* 8: before there were other domains; 10: strict */
+    fields = vi_read_array(&r, 11); /* 8: before there were other domains; 10: strict; 11: bandwidth */
     if (fields < 8)
         return VI_EPROTO;
     if (vi_read_uint(&r, 1) != 1)
@@ -135,7 +137,8 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     cert = vi_read_bin(&r, sizeof d->cert, &n);
     if (fields >= 9)
         read_allowed(&r, d);
-    d->strict = fields == 10 && vi_read_bool(&r);
+    d->strict = fields >= 10 && vi_read_bool(&r);
+    d->bandwidth = fields == 11 ? (uint32_t)vi_read_uint(&r, ENV_BANDWIDTH_MAX) : 0;
     err = vi_read_end(&r);
     if (err)
         return err;

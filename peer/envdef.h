@@ -16,6 +16,7 @@
 #define ENV_DOMAIN_MAX 64
 #define ENV_MAX        64  /* on a host, and in a domain for this version */
 #define ENV_SHARES_MAX 10000
+#define ENV_BANDWIDTH_MAX 100000
 #define ENV_RECORD_MAX 880 /* bytes of either record; fits the gossip's store */
 #define ENV_CERT_MAX   576
 #define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
@@ -32,6 +33,7 @@ struct env_definition {
     unsigned n_allowed;  /* domains where its guests may be, beside the home; 0: only there */
     char allowed[ENV_ALLOWED][ENV_DOMAIN_MAX];
     bool strict; /* guests may only speak with their own MACs and IP addresses */
+    uint32_t bandwidth; /* MiB/s that its guests on one host may send to others, ≤ ENV_BANDWIDTH_MAX; 0: no limit */
     uint64_t version;    /* counts changes */
     unsigned cert_len;   /* the signer's certificate, encoded: shows that it may */
     uint8_t cert[ENV_CERT_MAX];

@@ -135,5 +135,24 @@ def bandwidth_of_an_environment():
     assert show("biology")["counters"].get("dropped_env_rate", 0) == 0
 
 
+@test
+def limit_of_one_environment():
+    """`env limit` bounds one environment on all hosts, from then on; a host's own limit stays where it is less"""
+    e = h1.json("env", "limit", "physics", "1")
+    assert e["limits"]["bandwidth_mib_s"] == 1
+    show = lambda h, e: h.json("env", "show", e)
+    for h in lab.hosts:
+        wait_for(f"{h.name} knows", lambda h=h: show(h, "physics")["limits"]["bandwidth_mib_s"] == 1, 30)
+    assert show(h1, "biology")["limits"]["bandwidth_mib_s"] == 0 and show(h3, "biology")["limits"]["bandwidth_mib_s"] == 2
+    before = show(h1, "physics")["counters"].get("dropped_env_rate", 0)
+    wait_for("the stream is cut down", lambda: show(h1, "physics")["counters"].get("dropped_env_rate", 0) > before + 10, 60)
+    h1.violin("env", "limit", "physics", "500")
+    wait_for("host3 keeps its own", lambda: show(h1, "physics")["limits"]["bandwidth_mib_s"] == 500
+             and show(h3, "physics")["limits"]["bandwidth_mib_s"] == 2, 30)
+    h1.violin("env", "limit", "physics", "0")
+    r = h1.violin("env", "limit", "physics", "much", check=False)
+    assert r.returncode == 2 and "MiB a second" in r.stderr, r.stderr
+
+
 with lab:
     main()

@@ -271,6 +271,15 @@ static void bandwidth_is_bounded(void **state)
     for (unsigned i = 0; i < 1000; i++)
         passed += forward_from_tap(t, &r, at + VI_SEC, f, sizeof f).why == FORWARD_ENV_RATE; /* broadcasts count, too */
     assert_true(passed > 10500);
+    for (unsigned k = 0; k < 2; k++) { /* the environment's own, when that is less */
+        struct forward_rates own = {.limits = &l};
+        t->bandwidth = k ? 4e6 : 64e6;
+        memcpy(f, there, 6);
+        passed = 0;
+        for (unsigned i = 0; i < 10000; i++)
+            passed += forward_from_tap(t, &own, at, f, sizeof f).to == FORWARD_PEER;
+        assert_in_range(passed, k ? 1000 : 2000, k ? 1100 : 2100);
+    }
 }
 
 static void learned_is_less_than_stated(void **state)

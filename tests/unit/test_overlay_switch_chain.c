@@ -318,9 +318,14 @@ static void stations_are_learned(void **state)
     pass(VI_SEC);
     assert_int_equal(where(2, station), 1);
     assert_int_equal(where(0, station), 1);
+    pos = found = 0;
+    while (switch_place_next(h[2].s, &env, &pos, &p))
+        found += !memcmp(p.mac, station, 6);
+    assert_int_equal(found, 1); /* and is told once */
     local(1, station, 1, false);
     settle();
-    pass(11 * VI_SEC);
+    heard(0, station);
+    pass(VI_SEC);
     assert_int_equal(where(2, station), 0);
     pass(300 * VI_SEC); /* nobody hears it any more */
     for (unsigned i = 0; i < HOSTS; i++)
@@ -381,6 +386,12 @@ static void away_is_in_the_table(void **state)
     settle();
     assert_false(h[0].table->envs[0]->away);
     switch_step(h[0].s, now, &ev);
+    settle();
+    assert_true(h[0].table->envs[0]->away);
+    local(0, mac1, 1, true); /* a guest has just come */
+    settle();
+    assert_false(h[0].table->envs[0]->away);
+    local(0, mac1, 1, false);
     settle();
     assert_true(h[0].table->envs[0]->away);
     ev.on = false;

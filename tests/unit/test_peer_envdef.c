@@ -53,6 +53,18 @@ static void test_definition(void **unused)
     assert_true(n > 0 && n <= ENV_RECORD_MAX);
     assert_int_equal(env_definition_decode(&e, b, (size_t)n), 0);
     assert_true(e.strict);
+    assert_int_equal(e.bandwidth, 0);
+    for (unsigned i = 0; i < 2; i++) { /* with and without the other field */
+        uint8_t more[ENV_RECORD_MAX];
+        int m;
+        d.strict = i == 1;
+        d.bandwidth = ENV_BANDWIDTH_MAX;
+        m = env_definition_encode(&d, sk, more, sizeof more);
+        assert_true(m > 0);
+        assert_int_equal(env_definition_decode(&e, more, (size_t)m), 0);
+        assert_int_equal(e.bandwidth, ENV_BANDWIDTH_MAX);
+        assert_true(e.strict == (i == 1));
+    }
 }
 
 static void test_bad_definitions(void **unused)
