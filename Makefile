@@ -48,7 +48,7 @@ help:
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
 	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
-	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay: INSTALL=1 installs what it is compared with)'
+	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay, move: INSTALL=1 installs what they are compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
 	@echo 'make format     clang-format over the sources'

@@ -297,6 +297,7 @@ static void activate(struct vswitch *s, vi_time now, const struct switch_event *
     struct transfer t;
     struct removed removed;
     struct senv *e;
+    int at;
     if (transfer_decode(&t, ev->data, ev->len) || !(e = switch_env(s, &t.env)))
         return;
     remove_local(e, &t.guest, &removed);
@@ -310,12 +311,25 @@ static void activate(struct vswitch *s, vi_time now, const struct switch_event *
         }
     }
     switch_chain_add(e, &t, ev->data, ev->len, true);
+    at = switch_known_by_transfer(s, now, e, &t.from); /* it forwards what still arrives, and must hear of us */
+    if (at >= 0 && e->others[at].number == 0)          /* what it said before, it said to who didn't know it */
+        switch_ask(s, e, &e->others[at]);
     switch_tell_transfer(s, e, ev->data, ev->len);
     s->tell[s->next_tell % TRANSFERS].env = t.env;
     s->tell[s->next_tell % TRANSFERS].times = 4;
     s->tell[s->next_tell % TRANSFERS].len = ev->len;
     memcpy(s->tell[s->next_tell++ % TRANSFERS].data, ev->data, ev->len);
     switch_say_to_all(s, e, now);
+}
+
+/* That a guest came here isn't told again once it has left: who was started anew would believe it. */
+static void stop_telling(struct vswitch *s, const struct transfer *left)
+{
+    struct transfer t;
+    for (unsigned i = 0; i < TRANSFERS; i++)
+        if (s->tell[i].times && !transfer_decode(&t, s->tell[i].data, s->tell[i].len) &&
+            vi_id_equal(&t.env, &left->env) && vi_id_equal(&t.guest, &left->guest))
+            s->tell[i].times = 0;
 }
 
 static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
@@ -326,6 +340,7 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
     if (transfer_decode(&t, ev->data, ev->len) || !(e = switch_env(s, &t.env)))
         return;
     remove_local(e, &t.guest, &removed);
+    stop_telling(s, &t);
     (void)switch_known_by_transfer(s, now, e, &t.to);
     switch_chain_add(e, &t, ev->data, ev->len, true);
     for (unsigned i = 0; i < t.n_macs; i++) {
@@ -347,13 +362,25 @@ static void given(struct vswitch *s, vi_time now, const struct switch_event *ev)
     switch_say_to_all(s, e, now);
 }
 
-static void set_away(struct vswitch *s, const struct switch_event *ev)
+/* Nobody tells a host that takes no part what moves: what it knows would go stale, so it forgets it, and
+ * asks when it takes part again. */
+static void set_away(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct senv *e = switch_env(s, &ev->env);
     if (!e || e->away == ev->on)
         return;
     e->away = ev->on;
     s->changed = true;
+    for (unsigned i = 0; ev->on && i < SWITCH_MACS; i++) {
+        struct stated *m = &e->stated[i];
+        if (!m->used || m->gone)
+            continue;
+        m->gone = true;
+        m->pinned = false;
+        m->gone_at = now;
+    }
+    for (unsigned k = 0; !ev->on && k < e->n_others; k++)
+        switch_ask(s, e, &e->others[k]);
 }
 
 /* Our own store's: it was believed once. */
@@ -438,7 +465,7 @@ void switch_step(struct vswitch *s, vi_time now, const struct switch_event *ev)
     case SWITCH_EV_PARTICIPANTS: set_participants(s, now, ev); break;
     case SWITCH_EV_ADDRESS: switch_address(s, now, ev); break;
     case SWITCH_EV_LEARNED: switch_learned(s, now, ev); break;
-    case SWITCH_EV_AWAY: set_away(s, ev); break;
+    case SWITCH_EV_AWAY: set_away(s, now, ev); break;
     case SWITCH_EV_KEPT: put_back(s, ev); break;
     case SWITCH_EV_LOCAL: set_local(s, now, ev); break;
     case SWITCH_EV_MESSAGE: switch_take_message(s, now, ev); break;

@@ -129,7 +129,7 @@ static void take_statement(struct vswitch *s, const struct vi_id *from, struct v
         vi_read_bytes(r, mac, 6);
         vi_read_id(r, &guest);
         epoch = vi_read_uint(r, UINT64_MAX);
-        if (!(mac[0] & 1))
+        if (!(mac[0] & 1) && !e->away)
             believe(s, e, from, mac, &guest, epoch, counter);
     }
     o->parts_seen |= 1U << part;
@@ -225,6 +225,8 @@ static void take_transfer(struct vswitch *s, vi_time now, struct senv *e, const 
         return;
     if (vi_id_equal(&t.to, &s->cfg.self))
         return; /* ours: by SWITCH_EV_ACTIVATE only */
+    if (e->away)
+        return; /* it would go stale: nobody would tell us of the next move */
     if (switch_other(e, teller) < 0 && (!vi_id_equal(teller, &t.to) || switch_other(e, &t.from) < 0))
         return; /* told by who takes no part, or given by who took none */
     for (unsigned i = 0; i < t.n_macs; i++) {
@@ -300,7 +302,8 @@ void switch_take_message(struct vswitch *s, vi_time now, const struct switch_eve
         vi_read_id(&r, &env);
         e = switch_env(s, &env);
         at = e ? switch_other(e, &ev->peer) : -1;
-        if (!vi_read_end(&r) && at >= 0 && now - e->others[at].last_sent >= AGAIN / 2)
+        if (!vi_read_end(&r) && at >= 0 &&
+            (e->others[at].acked < e->counter || now - e->others[at].last_sent >= AGAIN / 2))
             switch_say(s, e, &e->others[at], now);
     }
 }

@@ -32,12 +32,6 @@ class BenchLab(Lab):
             run("ip", "-n", self.under, "link", "set", f"p{h.n}", "mtu", self.under_mtu)
             run("ip", "-n", h.ns, "link", "set", "eth0", "mtu", self.under_mtu)
 
-    def spawn(self, ns, *cmd, env=None, **kw):
-        p = subprocess.Popen(["ip", "netns", "exec", ns, *map(str, cmd)], start_new_session=True, stdin=subprocess.DEVNULL,
-                             env={**os.environ, **(env or {})}, **kw)
-        self.procs.append(p)
-        return p
-
 
 def install():
     if os.environ.get("INSTALL") == "1":

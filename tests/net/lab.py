@@ -196,6 +196,13 @@ class Lab:
             run("ip", "-n", ns, "link", "set", "eth0", "up")
         return words
 
+    def spawn(self, ns, *cmd, env=None, **kw):
+        """A process in any namespace, ended at the latest with the lab."""
+        p = subprocess.Popen(["ip", "netns", "exec", ns, *map(str, cmd)], start_new_session=True, stdin=subprocess.DEVNULL,
+                             env={**os.environ, **(env or {})}, **kw)
+        self.procs.append(p)
+        return p
+
     def in_guest(self, name, *cmd, **kw):
         p = subprocess.Popen(["ip", "netns", "exec", f"{self.prefix}g-{name}", *cmd], start_new_session=True,
                              stdin=subprocess.DEVNULL, **kw)

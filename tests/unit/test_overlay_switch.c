@@ -183,6 +183,50 @@ static void destination_is_known_by_its_transfer(void **state)
     assert_true(where(0, mac1) < 0);
 }
 
+/* The source's record is under way, too: the destination knows it by the transfer, tells it at once, and
+ * asks for what it said before. */
+static void source_is_known_by_its_transfer(void **state)
+{
+    uint8_t t[TRANSFER_MAX];
+    size_t n;
+    (void)state;
+    world(2);
+    participants(1, 0, NULL);
+    local(0, mac1, 1, true);
+    local(0, mac2, 1, true);
+    settle();
+    assert_int_equal(where(1, mac2), -1);
+    n = transfer(0, 1, 0, 2, t);
+    given(0, t, n);
+    settle();
+    activate(1, t, n);
+    settle(); /* and no time passes */
+    assert_int_equal(where(0, mac1), 1);
+    assert_int_not_equal(h[1].table->envs[0]->n_peers, 0);
+    assert_int_not_equal(h[1].table->envs[0]->number[0], 0);
+    assert_int_not_equal(h[0].table->envs[0]->number[0], 0);
+}
+
+/* Nobody tells a host that takes no part what moves: it keeps nothing, and asks when it takes part again. */
+static void away_forgets(void **state)
+{
+    struct switch_event away = {.kind = SWITCH_EV_AWAY, .env = env, .on = true};
+    (void)state;
+    world(3);
+    local(0, mac1, 1, true);
+    settle();
+    assert_int_equal(where(1, mac1), 0);
+    switch_step(h[1].s, now, &away);
+    settle();
+    assert_int_equal(where(1, mac1), -1);
+    pass(12 * VI_SEC); /* statements that still come are not taken */
+    assert_int_equal(where(1, mac1), -1);
+    away.on = false;
+    switch_step(h[1].s, now, &away);
+    settle();
+    assert_int_equal(where(1, mac1), 0);
+}
+
 static void bad_transfers_move_nothing(void **state)
 {
     uint8_t t[TRANSFER_MAX], m[SWITCH_MESSAGE_MAX];
@@ -561,6 +605,8 @@ int main(void)
         cmocka_unit_test_teardown(chain_of_transfers, tear_down),
         cmocka_unit_test_teardown(full_table, tear_down),
         cmocka_unit_test_teardown(epochs_cannot_block_for_ever, tear_down),
+        cmocka_unit_test_teardown(source_is_known_by_its_transfer, tear_down),
+        cmocka_unit_test_teardown(away_forgets, tear_down),
         cmocka_unit_test_teardown(closed_env_is_forgotten, tear_down),
     };
     if (sodium_init() < 0)
