@@ -67,9 +67,9 @@ def bent_datagrams():
     with Watch(lab, None, h2, interface="eth0") as w, Watch(lab, physics, h2) as t:
         send(ns("p1"), udp(macs["p1"], macs["p2"], "10.5.0.1", "10.5.0.2", b"once-only"), 1)
         wait_for("it at its TAP", lambda: t.count(h2, b"once-only") == 1, 20)
-        data = [f for f in w.frames(h2) if f[:6] == raw(mac_of(h2)) and f[12:14] == b"\x08\0" and f[23] == 17
-                and int.from_bytes(f[36:38], "big") == PORT and f[HEADER] == DATA and len(payload_of(f)) > 90]
-        assert data, "no datagram of the data path was seen"
+        data = wait_for("a datagram of the data path", lambda: [
+            f for f in w.frames(h2) if f[:6] == raw(mac_of(h2)) and f[12:14] == b"\x08\0" and f[23] == 17
+            and int.from_bytes(f[36:38], "big") == PORT and f[HEADER] == DATA and len(payload_of(f)) > 90], 20)
         before = {c: of_host(h2, c) for c in ("rx_replay", "rx_auth", "rx_short", "rx_number")}
         f, p = data[-1], payload_of(data[-1])
         rng = random.Random(4)
