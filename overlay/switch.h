@@ -172,7 +172,7 @@ struct switch_event {
     bool strict;               /* ENV: guests may only speak with their own MACs and addresses */
     double bandwidth;          /* ENV: bytes a second that one thread may send; 0: no limit of its own */
     bool pinned;               /* LOCAL: the guest stays where it is */
-    bool left;                 /* PEER_GONE: it said good-bye, or was revoked: it doesn't come back */
+    bool left;                 /* PEER_GONE: it was revoked: it doesn't come back */
     uint8_t mac[6], ip[IP_BYTES]; /* ADDRESS, LEARNED */
     uint64_t epoch;            /* LOCAL */
     const struct vi_id *peers; /* PARTICIPANTS */

@@ -353,7 +353,7 @@ void daemon_switch_away(struct daemon *d)
 
 void daemon_switch_member(struct daemon *d, const struct vi_id *peer, enum gossip_state state)
 {
-    struct switch_event ev = {.kind = SWITCH_EV_PEER_GONE, .peer = *peer, .left = state == GOSSIP_LEFT};
+    struct switch_event ev = {.kind = SWITCH_EV_PEER_GONE, .peer = *peer, .left = daemon_keys_blocked(d, peer)};
     if (state == GOSSIP_DEAD || state == GOSSIP_LEFT)
         switch_step(d->vswitch, daemon_now(), &ev);
 }
