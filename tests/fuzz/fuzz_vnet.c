@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "overlay/flows.h"
 #include "overlay/gso.h"
 
 #define ROOM   70000
@@ -80,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     len = size - 1 - VNET_HDR;
     frame = copy(data + 1 + VNET_HDR, len);
     if (vnet_check(&f, data + 1, frame, len) == 0) {
+        (void)flows_key(data[0], frame, len, f.l4);
         if (f.gso)
             split_and_join(frame, len, &f, data[0]);
         else if (f.csum_at)
