@@ -244,6 +244,8 @@ void tap_read(struct worker *w, unsigned slot)
         in->len = (size_t)n;
         if (known && n > DATAPATH_VNET_HDR)
             sort_frame(w, slot, in, room != NULL);
+        if (i == 0)
+            tx_flush(w); /* most often it is the only one; whether it is takes another call to find out */
     }
     tx_flush(w);
 }
