@@ -154,6 +154,8 @@ static const struct cli_field status_fields[] = {
     {"version", "version", CLI_TEXT},
     {"uptime_s", "running for", CLI_SECONDS},
     {"mode", "mode", CLI_TEXT},
+    {"paused_for_s", "  paused for", CLI_SECONDS},
+    {"draining", "draining", CLI_TEXT},
     {"hypervisor.kind", "hypervisor", CLI_TEXT},
     {"hypervisor.version", "  version", CLI_TEXT},
     {"hypervisor.state", "  state", CLI_TEXT},
@@ -472,6 +474,15 @@ static const struct entry {
     {"handover", do_handover, plain_options, 1, 3, "list\nresolve ID keep-here|give-up",
      "Handovers under way or undecided. `resolve` decides one that only a person can: keep-here runs the copy of "
      "this host, give-up destroys it. ID: as listed, or its beginning. Make sure first that the other host's copy is gone, or running."},
+    {"drain", cli_do_drain, cli_drain_options, 0, 1, "[HOST]",
+     "Empties this host, before maintenance: its guests move to other hosts of the domain, a few at a time, also in mode "
+     "observe, and none comes until `violin undrain`; a restart of the peer changes nothing about it. Shows who is still "
+     "here, and why. HOST, if given, must be this host's name: drain a host on itself."},
+    {"undrain", cli_do_undrain, plain_options, 0, 0, "", "The host takes guests again."},
+    {"pause", cli_do_pause, cli_pause_options, 0, 0, "",
+     "For a while nothing on this host is changed or moved by itself, as in mode observe; an operator's orders are "
+     "carried out. `violin resume` ends it."},
+    {"resume", cli_do_resume, plain_options, 0, 0, "", "Ends a pause."},
     {"mode", do_mode, plain_options, 0, 1, "[observe|auto]",
      "Shows or sets whether this peer acts (auto) or only says what it would do (observe). What is set holds until "
      "the peer is restarted; `mode` in the configuration says how it starts."},
@@ -510,6 +521,10 @@ const struct cli_command cli_commands[] = {
     {"trace", "", "what the peer logged last, in detail"},
     {"migrate", "GUEST [HOST]", "move a guest live"},
     {"handover", "list|resolve", "handovers under way or undecided"},
+    {"drain", "[--wait]", "empty this host, before maintenance; undrain ends it"},
+    {"undrain", "", "take guests again"},
+    {"pause", "[--for TIME]", "do nothing by itself for a while; resume ends it"},
+    {"resume", "", "end a pause"},
     {"mode", "[observe|auto]", "watch only, or act"},
     {"invite", "", "print a token for another host"},
     {"cert", "[renew]", "this host's certificate and capabilities"},

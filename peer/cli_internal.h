@@ -65,6 +65,13 @@ int cli_env_move(struct cli_client *c, struct args *a); /* args: move NAME DOMAI
 void cli_explain_env(const msgpack_object *r);
 int cli_env_allow(struct cli_client *c, struct args *a, bool allow); /* args: allow or deny, NAME, DOMAIN */
 
+/* cli_drain.c */
+extern const struct argp_option cli_drain_options[], cli_pause_options[];
+int cli_do_drain(struct cli_client *c, struct args *a);
+int cli_do_undrain(struct cli_client *c, struct args *a);
+int cli_do_pause(struct cli_client *c, struct args *a);
+int cli_do_resume(struct cli_client *c, struct args *a);
+
 /* cli_keys.c */
 extern const struct argp_option cli_revoke_options[], cli_delegate_options[], cli_authority_options[];
 int cli_do_cert(struct cli_client *c, struct args *a);

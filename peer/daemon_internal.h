@@ -40,6 +40,7 @@ enum warning {
     WARN_FEDERATION,
     WARN_CONFLICT, /* two hosts state one MAC */
     WARN_ATTACH,
+    WARN_DRAIN,
     WARNINGS
 };
 
@@ -112,6 +113,10 @@ struct daemon {
     vi_time next_used;
     struct bulk_server *bulk;
     struct policy *policy;
+    vi_time drain_until;  /* wall; 0: not draining; see daemon_drain.c */
+    vi_time paused_until; /* wall; 0: not paused */
+    vi_time next_drain;
+    bool drained;
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct envmove_daemon *envmove; /* daemon_envmove.h */
@@ -357,6 +362,18 @@ void daemon_attach_write_env(struct daemon *d, struct vi_writer *w, const struct
 
 /* daemon_datapath.c: datapath, paths of env.show: two fields */
 void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const struct env *e);
+
+/* daemon_drain.c: the operator's orders about the whole host. */
+void daemon_drain_open(struct daemon *d); /* once the policy is there */
+void daemon_drain_tick(struct daemon *d, vi_time now);
+bool daemon_paused(const struct daemon *d);
+unsigned daemon_drain_fields(const struct daemon *d); /* of daemon_drain_write(), in status */
+void daemon_drain_write(struct daemon *d, struct vi_writer *w);
+void daemon_do_drain(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_drain_show(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_undrain(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_pause(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_resume(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_policy.c */
 int daemon_policy_open(struct daemon *d, char *why, size_t cap);

@@ -41,6 +41,8 @@ int daemon_policy_open(struct daemon *d, char *why, size_t cap)
         snprintf(why, cap, "the policy can't be set up; `violin config check` says whether its settings are good");
         return VI_EINVAL;
     }
+    daemon_drain_open(d);
+    daemon_policy_mode(d);
     return 0;
 }
 
@@ -57,7 +59,7 @@ vi_time daemon_policy_deadline(const struct daemon *d)
 
 void daemon_policy_mode(struct daemon *d)
 {
-    policy_set_automatic(d->policy, !strcmp(d->cfg.mode, "auto"));
+    policy_set_automatic(d->policy, !strcmp(d->cfg.mode, "auto") && !daemon_paused(d));
 }
 
 /* ---- in ---- */
@@ -243,6 +245,7 @@ void daemon_policy_pump(struct daemon *d, vi_time now)
 {
     static struct policy_effect copy;
     const struct policy_effect *fx;
+    daemon_drain_tick(d, now);
     if (policy_deadline(d->policy) <= now && d->hv_there && d->recovered)
         evaluate(d, now);
     while ((fx = policy_effect(d->policy))) {

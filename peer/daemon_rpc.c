@@ -95,12 +95,13 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 16);
+    vi_write_map(w, 16U + daemon_drain_fields(d));
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
     put_text(w, "domain", d->me.cert.domain);
     put_text(w, "mode", d->cfg.mode);
+    daemon_drain_write(d, w);
     put_number(w, "uptime_s", (double)(daemon_now() - d->started) / 1e6);
     put_text(w, "address", d->address);
     write_hypervisor(d, w);
@@ -435,6 +436,11 @@ const struct rpc_entry daemon_methods[] = {
     {"handover.resolve", daemon_do_handover_resolve, true},
     {"mode.get", do_mode_get, false},
     {"mode.set", do_mode_set, true},
+    {"drain", daemon_do_drain, true},
+    {"drain.show", daemon_do_drain_show, false},
+    {"undrain", daemon_do_undrain, true},
+    {"pause", daemon_do_pause, true},
+    {"resume", daemon_do_resume, true},
     {"invite", do_invite, true},
     {"cert", daemon_do_cert, false},
     {"cert.renew", daemon_do_cert_renew, true},

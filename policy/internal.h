@@ -106,6 +106,14 @@ void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const 
 void policy_plan_cpu(struct policy *p, vi_time now);
 void policy_plan_memory(struct policy *p, vi_time now, const struct policy_snapshot *s);
 void policy_consider_move(struct policy *p, vi_time now);
+void policy_consider_drain(struct policy *p, vi_time now);
+/* move.c, for drain.c: what it needs elsewhere; NULL or why that host can't take it, whoever it is; how utilised that host
+ * would be with it; notes why a host was taken or not; says that a guest stays. */
+void policy_needs_of(const struct guest_state *g, struct policy_needs *n);
+const char *policy_peer_full(const struct policy *p, const struct policy_peer *peer, const struct policy_needs *needs);
+double policy_utilisation(const struct policy_load *l, const struct policy_needs *n);
+void policy_note(struct guest_state *g, const struct vi_id *peer, const char *text);
+void policy_refuse(struct policy *p, vi_time now, struct guest_state *g, const char *why);
 void policy_probed(struct policy *p, vi_time now, const struct policy_event *ev);
 void policy_moved(struct policy *p, vi_time now, const struct policy_event *ev);
 

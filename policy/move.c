@@ -68,7 +68,7 @@ static const char *stays(struct policy *p, vi_time now, const struct guest_state
     return NULL;
 }
 
-static void needs_of(const struct guest_state *g, struct policy_needs *n)
+void policy_needs_of(const struct guest_state *g, struct policy_needs *n)
 {
     n->kb = g->short_kb ? g->desired_kb : g->in.target_kb;
     if (n->kb < g->in.current_kb)
@@ -81,7 +81,7 @@ int policy_needs(const struct policy *p, const struct vi_id *guest, struct polic
     const struct guest_state *g = policy_guest_find(p, guest);
     if (!g)
         return VI_ENOTFOUND;
-    needs_of(g, needs);
+    policy_needs_of(g, needs);
     return 0;
 }
 
@@ -137,7 +137,7 @@ static bool solves(const struct policy *p, const struct guest_state *g, const st
            unserved(p->load.demand_pct, policy_capacity(p)) * 0.5;
 }
 
-static void refuse(struct policy *p, vi_time now, struct guest_state *g, const char *why)
+void policy_refuse(struct policy *p, vi_time now, struct guest_state *g, const char *why)
 {
     struct policy_decision *d = policy_decide(p, now, g, POLICY_REFUSE, "%s stays: %s", g->in.name, why);
     if (!d)
@@ -166,7 +166,7 @@ static struct guest_state *cheapest(struct policy *p, vi_time now, struct guest_
             why = "moving it would cost more than it gains";
         if (why) {
             if (g == hungry || (!hungry && g->short_cpu))
-                refuse(p, now, g, why);
+                policy_refuse(p, now, g, why);
             continue;
         }
         if (c < least) {
@@ -179,7 +179,7 @@ static struct guest_state *cheapest(struct policy *p, vi_time now, struct guest_
 
 /* ---- which host ---- */
 
-static void note(struct guest_state *g, const struct vi_id *peer, const char *text)
+void policy_note(struct guest_state *g, const struct vi_id *peer, const char *text)
 {
     struct choice *c = NULL;
     for (unsigned i = 0; i < g->n_choices; i++)
@@ -194,23 +194,33 @@ static void note(struct guest_state *g, const struct vi_id *peer, const char *te
     snprintf(c->text, sizeof c->text, "%s", text);
 }
 
-static const char *peer_unfit(const struct policy *p, vi_time now, const struct guest_state *g,
-                              const struct policy_peer *peer, const struct policy_needs *needs)
+const char *policy_peer_full(const struct policy *p, const struct policy_peer *peer, const struct policy_needs *needs)
 {
     if (peer->age > SUMMARY_OLD)
         return "its summary is too old";
+    if (peer->load.draining)
+        return "it is being drained";
     if (peer->load.free_kb < needs->kb)
         return "not enough free memory there";
     if (peer->load.capacity_pct - peer->load.demand_pct < needs->pct)
         return "not enough CPU there";
     if (peer->load.arrivals >= p->cfg.arrivals_max)
         return "too many guests are arriving there";
+    return NULL;
+}
+
+static const char *peer_unfit(const struct policy *p, vi_time now, const struct guest_state *g,
+                              const struct policy_peer *peer, const struct policy_needs *needs)
+{
+    const char *full = policy_peer_full(p, peer, needs);
+    if (full)
+        return full;
     if (g->came_at && vi_id_equal(&g->came_from, &peer->id) && now - g->came_at < p->cfg.no_return)
         return "it came from there a while ago";
     return NULL;
 }
 
-static double utilisation(const struct policy_load *l, const struct policy_needs *n)
+double policy_utilisation(const struct policy_load *l, const struct policy_needs *n)
 {
     double m = l->total_kb ? (double)(l->total_kb - l->free_kb + n->kb) / (double)l->total_kb : 1;
     double c = l->capacity_pct > 0 ? (l->demand_pct + n->pct) / l->capacity_pct : 1;
@@ -234,16 +244,16 @@ static void probe(struct policy *p, vi_time now, struct guest_state *g, const st
     struct choosing *c = &p->choosing;
     unsigned fit[POLICY_PEERS], n = 0;
     g->n_choices = 0;
-    needs_of(g, &c->needs);
+    policy_needs_of(g, &c->needs);
     for (unsigned i = 0; i < p->n_peers; i++) {
         const char *why = peer_unfit(p, now, g, &p->peers[i], &c->needs);
         if (why)
-            note(g, &p->peers[i].id, why);
+            policy_note(g, &p->peers[i].id, why);
         else
             fit[n++] = i;
     }
     if (n == 0) {
-        refuse(p, now, g, "no other host has room for it");
+        policy_refuse(p, now, g, "no other host has room for it");
         return;
     }
     c->active = true;
@@ -280,10 +290,10 @@ static void decide_move(struct policy *p, vi_time now)
             best = (int)i;
     if (best < 0) {
         g->back_off_until = now + BACK_OFF;
-        refuse(p, now, g, "the hosts that were asked have no room for it");
+        policy_refuse(p, now, g, "the hosts that were asked have no room for it");
         return;
     }
-    note(g, &c->peer[best], "chosen: the least utilised of those asked");
+    policy_note(g, &c->peer[best], "chosen: the least utilised of those asked");
     d = policy_decide(p, now, g, POLICY_MOVE, "%s should move: this host can't give it %s", g->in.name,
                       g->short_kb ? "the memory that it needs" : "the CPU that it wants");
     if (d) {
@@ -328,13 +338,13 @@ void policy_probed(struct policy *p, vi_time now, const struct policy_event *ev)
             summary = vi_read_bin(&r, POLICY_SUMMARY, &len);
             c->state[i] = -1;
             if (ev->err || vi_read_end(&r) || policy_summary_decode(&l, summary, len))
-                note(g, &ev->peer, "it did not answer");
+                policy_note(g, &ev->peer, "it did not answer");
             else if (!fits)
-                note(g, &ev->peer, "it has no room now");
+                policy_note(g, &ev->peer, "it has no room now");
             else {
                 c->state[i] = 1;
-                c->utilisation[i] = utilisation(&l, &c->needs);
-                note(g, &ev->peer, "it would fit, another is less utilised");
+                c->utilisation[i] = policy_utilisation(&l, &c->needs);
+                policy_note(g, &ev->peer, "it would fit, another is less utilised");
             }
         }
         waiting |= c->state[i] == 0;
@@ -406,13 +416,13 @@ int policy_operator_choice(struct policy *p, const struct vi_id *guest, struct v
         snprintf(why, cap, "%s can't move: %s", g->in.name, g->in.frozen ? "it is being moved" : g->in.why_not);
         return VI_EUNSUPPORTED;
     }
-    needs_of(g, &needs);
+    policy_needs_of(g, &needs);
     for (unsigned i = 0; i < p->n_peers; i++) {
         const struct policy_peer *q = &p->peers[i];
-        if (q->age > SUMMARY_OLD || q->load.free_kb < needs.kb)
+        if (q->age > SUMMARY_OLD || q->load.draining || q->load.free_kb < needs.kb)
             continue;
-        if (utilisation(&q->load, &needs) < least) {
-            least = utilisation(&q->load, &needs);
+        if (policy_utilisation(&q->load, &needs) < least) {
+            least = policy_utilisation(&q->load, &needs);
             *peer = q->id;
         }
     }

@@ -230,7 +230,10 @@ static void evaluate(struct policy *p, vi_time now, const struct policy_event *e
     p->load.observes = !p->cfg.automatic;
     policy_plan_cpu(p, now);
     policy_plan_memory(p, now, s);
-    policy_consider_move(p, now);
+    if (p->load.draining)
+        policy_consider_drain(p, now);
+    else
+        policy_consider_move(p, now);
     fx = policy_push(p, POLICY_FX_SUMMARY);
     if (!fx)
         return;
@@ -275,6 +278,10 @@ int policy_can_take(const struct policy *p, const struct policy_needs *needs, ui
     why[0] = 0;
     if (p->cpus == 0) {
         snprintf(why, cap, "this host does not know itself yet");
+        return VI_EAGAIN;
+    }
+    if (p->load.draining) {
+        snprintf(why, cap, "this host is being drained");
         return VI_EAGAIN;
     }
     if (arrivals >= p->cfg.arrivals_max) {

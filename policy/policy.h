@@ -77,6 +77,7 @@ struct policy_load {
     uint64_t total_kb, charged_kb, free_kb;
     uint32_t guests, arrivals;
     bool observes; /* its policy does not act */
+    bool draining; /* its guests are to leave, nobody may come */
 };
 
 struct policy_peer {
@@ -165,6 +166,8 @@ void policy_step(struct policy *p, vi_time now, const struct policy_event *ev);
 const struct policy_effect *policy_effect(struct policy *p);
 /* When to step with the next POLICY_EV_EVALUATE. */
 vi_time policy_deadline(const struct policy *p);
+/* An operator's order: every guest that can leave does (policy/drain.c), and nobody is taken in. */
+void policy_set_draining(struct policy *p, bool draining);
 void policy_set_automatic(struct policy *p, bool automatic);
 
 /* ---- the destination's side ------------------------------------------------------------------ */

@@ -23,13 +23,14 @@ int policy_summary_encode(const struct policy_load *l, uint8_t *out, size_t cap)
     vi_write_uint(&w, l->free_kb / 1024);
     vi_write_uint(&w, l->guests);
     vi_write_uint(&w, l->arrivals);
-    vi_write_uint(&w, l->observes ? 1 : 0);
+    vi_write_uint(&w, (l->observes ? 1U : 0U) | (l->draining ? 2U : 0U));
     return w.err ? w.err : (int)w.len;
 }
 
 int policy_summary_decode(struct policy_load *l, const uint8_t *data, size_t len)
 {
     struct vi_reader r;
+    uint64_t flags;
     memset(l, 0, sizeof *l);
     if (len > POLICY_SUMMARY)
         return VI_EPROTO;
@@ -46,7 +47,9 @@ int policy_summary_decode(struct policy_load *l, const uint8_t *data, size_t len
     l->free_kb = vi_read_uint(&r, MOST_MIB) * 1024;
     l->guests = (uint32_t)vi_read_uint(&r, 100000);
     l->arrivals = (uint32_t)vi_read_uint(&r, 1000);
-    l->observes = vi_read_uint(&r, 255) & 1;
+    flags = vi_read_uint(&r, 255);
+    l->observes = flags & 1;
+    l->draining = flags & 2;
     if (!vi_read_end(&r) && l->free_kb > l->total_kb)
         return VI_EINVAL;
     return r.err;

@@ -132,7 +132,7 @@ def nothing_but_what_is_needed():
     foreign = {h.name for h in venus}
     for h in earth:
         if h.name not in reps:
-            wait_for(f"{h.name} has no session with venus", lambda: not {n.split(".")[0] for n in sessions(h)} & foreign, 60)
+            wait_for(f"{h.name} has no session with venus", lambda: not {n.split(".")[0] for n in sessions(h)} & foreign, 180)
 
 
 @test
