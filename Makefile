@@ -43,7 +43,7 @@ help:
 	@echo 'make            build $(BUILD)/violin'
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
-	@echo 'make check-xen  the main job on real Xen: two hosts in QEMU (no Xen needed here; about 20 minutes)'
+	@echo 'make check-xen  the main job on real Xen: two hosts, then three, in QEMU (no Xen needed here; about 25 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
 	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""check_xen.py PROGRAM [FACT…]: the main job on real Xen, two hosts in QEMU, nobody touching it.
+"""check_xen.py PROGRAM [FACT…]: the main job on real Xen, two hosts in QEMU (three at the end), nobody touching it.
 
 PROGRAM is a build with fault points. Every fact, its figures and whether it held: build/xen/report.json.
 Emulated hosts are slow: times mean something only next to those of `xl migrate` in the same run."""
@@ -11,7 +11,7 @@ from xenlab import XenLab
 PERIOD = 5
 SERVER, MOVER = "10.9.0.1", "10.9.0.2"
 facts, report = [], []
-lab = h1 = h2 = None
+lab = h1 = h2 = h3 = None
 
 
 def fact(f):
@@ -123,7 +123,7 @@ def restart(host, fault=None):
 def starts():
     """two hosts boot; a domain is made; the first peer answers"""
     began = time.monotonic()
-    lab.boot()
+    lab.boot((h1, h2))
     for h in (h1, h2):
         h.configure(evaluation_period=PERIOD, settle_time=3600)  # booting takes an emulated CPU as a whole
     h1.violin("init --domain lab")
@@ -331,6 +331,53 @@ def destination_host_killed():
     return {"said": status["warnings"][0], "copies": copies("f"), "running": running("f")}
 
 
+# ---- a stream between guests, across hosts all the time -------------------------------------------
+
+RECEIVER, SENDER = "10.9.0.11", "10.9.0.12"
+
+
+def sunk():
+    """What the receiver said, once a second of its own: (bytes, longest silence in ms)."""
+    return [tuple(map(int, m)) for m in re.findall(r"sunk (\d+) (\d+)", h1.guest_log("receiver"))]
+
+
+def mbps(seconds):
+    return round(sum(b for b, _ in seconds) * 8 / 1e6 / max(1, len(seconds)), 2)
+
+
+@fact
+def streams():
+    """guest-to-guest TCP at full speed across hosts, before, during and after a live migration to a third host"""
+    for h in (h1, h2):
+        h.violin("mode observe")
+    lab.boot((h3,))
+    h3.configure(evaluation_period=PERIOD, mode="observe")
+    h3.violin("join " + h1.json("invite")["token"])
+    h3.start()
+    for h in lab.hosts:
+        wait_for(f"{h.name} knows three", lambda h=h: [m["state"] for m in h.json("members")] == ["alive"] * 3 and
+                 all("memory_free_mib" in m for m in h.json("members")), 240)
+    h1.create("receiver", bridge("web"), "00:16:3e:09:00:11", 96, 96, f"ip4={RECEIVER}/24 sink=7100")
+    h2.create("sender", bridge("web"), "00:16:3e:09:00:12", 96, 96, f"ip4={SENDER}/24 bulk={RECEIVER}:7100")
+    wait_for("the stream flows", lambda: len([b for b, _ in sunk() if b]) > 5, 600)
+    wait_for("host2 lists the sender", lambda: guest(h2, "sender"))
+    n0 = len(sunk())
+    wait_for("some time before", lambda: len(sunk()) >= n0 + 15, 240)
+    n1, began = len(sunk()), time.monotonic()
+    h2.violin("migrate sender host3", timeout=1500)
+    whole = time.monotonic() - began
+    wait_for("it runs at the third host", lambda: state_of(h3, "sender") == "running" and not state_of(h2, "sender"))
+    n2 = len(sunk())
+    wait_for("the stream goes on", lambda: [b for b, _ in sunk()[n2:] if b], 600)
+    n3 = len(sunk())
+    wait_for("some time after", lambda: len(sunk()) >= n3 + 15, 240)
+    s, said = sunk(), h1.guest_log("receiver") + h3.guest_log("sender")
+    assert "TALK-BROKEN" not in said and h1.guest_log("receiver").count("connected") == 1, said[-500:]
+    return {"before_mbps": mbps(s[n0:n1]), "during_mbps": mbps(s[n1:n2]), "after_mbps": mbps(s[n3:]),
+            "whole_s": round(whole, 1), "gap_s": max(g for _, g in s[n1:n3 + 1]) / 1000,
+            "gap_before_s": max(g for _, g in s[n0:n1]) / 1000}
+
+
 def write_report(began):
     path = lab.images.path("report.json")
     with open(path, "w") as f:
@@ -339,8 +386,8 @@ def write_report(began):
 
 
 def dump():
-    """What is known about a failure: both hosts' logs."""
-    for h in (h1, h2):
+    """What is known about a failure: the hosts' logs."""
+    for h in lab.hosts:
         if h.up:
             try:
                 print(f"---- {h.name}\n" + h.sh("xl list; violin handover list; tail -n 40 /var/log/violin.log", check=False, timeout=60))
@@ -349,11 +396,11 @@ def dump():
 
 
 def main():
-    global lab, h1, h2
+    global lab, h1, h2, h3
     only = sys.argv[2:]
     began = time.monotonic()
-    lab = XenLab(sys.argv[1])
-    h1, h2 = lab.hosts
+    lab = XenLab(sys.argv[1], 3)
+    h1, h2, h3 = lab.hosts
     failed = 0
     for f in facts:
         if only and f.__name__ not in only:
@@ -376,6 +423,7 @@ def main():
         if f is starts and not entry["ok"]:
             break
     compare()
+    stream()
     print(f"check_xen: {len(report) - failed} passed, {failed} failed")
     sys.exit(1 if failed else 0)
 
@@ -389,6 +437,13 @@ def compare():
     for key, text in (("whole_s", "whole move"), ("pause_s", "pause (longest silence of UDP)"), ("connection_longest_gap_s", "longest gap of the connection")):
         print(f"  {text:32}{v[key]:10}{x[key + '_out']:>12} {x[key + '_back']:>9}")
     print()
+
+
+def stream():
+    for e in report:
+        if e["ok"] and e["name"] == "streams":
+            print(f"  guest-to-guest TCP across hosts, Mbit/s: {e['before_mbps']} before, {e['during_mbps']} during, {e['after_mbps']} after "
+                  f"the move; longest gap {e['gap_s']} s\n")
 
 
 if __name__ == "__main__":

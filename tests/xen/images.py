@@ -16,18 +16,20 @@ DOM0_MODULES = """xen-netback xen-blkback xen-evtchn xen-gntdev xen-gntalloc xen
 virtio_pci virtio_blk crc32c_generic ext4 9p 9pnet_virtio""".split()
 
 DOMU_INIT = r"""#!/bin/sh
-# Words of the command line: ip4=10.0.0.5/24  burn=1 (a busy loop)  serve=PORT  talk=IP:PORT.
+# Words of the command line: ip4=10.0.0.5/24  burn=1 (a busy loop)  serve=PORT  talk=IP:PORT  sink=PORT  bulk=IP:PORT (talk.c).
 # Lines typed at the console are run.
 export PATH=/bin
 mount -t proc proc /proc; mount -t sysfs sysfs /sys; mount -t devtmpfs dev /dev; mount -t tmpfs -o size=4g tmpfs /tmp
 mkdir -p /proc/xen; mount -t xenfs xenfs /proc/xen 2>/dev/null
 [ -e /sys/bus/xen/drivers/vif ] || modprobe xen-netfront 2>/dev/null
-for w in $(cat /proc/cmdline); do case $w in ip4=*) IP=${w#ip4=};; burn=1) BURN=1;; talk=*) TALK=${w#talk=};; serve=*) SERVE=${w#serve=};; esac; done
+for w in $(cat /proc/cmdline); do case $w in ip4=*) IP=${w#ip4=};; burn=1) BURN=1;; talk=*) TALK=${w#talk=};; serve=*) SERVE=${w#serve=};; sink=*) SINK=${w#sink=};; bulk=*) BULK=${w#bulk=};; esac; done
 ip link set lo up
 if [ -n "$IP" ]; then i=0; while [ ! -e /sys/class/net/eth0 ] && [ $i -lt 100 ]; do sleep 0.1; i=$((i+1)); done; ip addr add $IP dev eth0; ip link set eth0 up; fi
 sh /bin/violin-report 3 >/dev/hvc0 2>&1 &
 [ -n "$SERVE" ] && talk serve $SERVE >/dev/hvc0 2>&1 &
 [ -n "$TALK" ] && talk to ${TALK%:*} ${TALK#*:} >/dev/hvc0 2>&1 &
+[ -n "$SINK" ] && talk sink $SINK >/dev/hvc0 2>&1 &
+[ -n "$BULK" ] && talk bulk ${BULK%:*} ${BULK#*:} >/dev/hvc0 2>&1 &
 echo "DOMU-UP $(cat /proc/uptime)"
 [ -n "$BURN" ] && (while :; do :; done) &
 while read -r line; do sh -c "$line"; done < /dev/hvc0

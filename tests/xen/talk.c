@@ -1,8 +1,10 @@
-/* talk serve PORT  |  talk to IP PORT: what runs in test guests to watch a connection.
+/* talk serve PORT  |  to IP PORT  |  sink PORT  |  bulk IP PORT: what runs in test guests to watch a connection.
  *
  * The speaker sends a numbered message every 100 ms over TCP and a datagram every 50 ms over UDP. The
  * server answers the messages, and says once a second what came and the longest silence since it said so
- * last: "heard TCP-COUNT MS UDP-COUNT MS". Ends with a line TALK-BROKEN if the connection breaks. */
+ * last: "heard TCP-COUNT MS UDP-COUNT MS". Bulk sends over TCP as fast as it goes; the sink says once a second
+ * "sunk BYTES MS": what came in it, and the longest silence, from before it, too, if that lasts.
+ * Ends with a line TALK-BROKEN if a connection breaks. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -170,17 +172,65 @@ static int speak(const struct sockaddr_in *to)
     }
 }
 
+static int sink(const struct sockaddr_in *at)
+{
+    static uint8_t b[1 << 17];
+    struct pollfd p = {.fd = listen_at(SOCK_STREAM, at), .events = POLLIN};
+    struct line in = {0};
+    unsigned long bytes = 0;
+    long say;
+    int fd = p.fd < 0 ? -1 : accept(p.fd, NULL, NULL);
+    if (fd < 0)
+        return broken("no socket");
+    printf("connected\n");
+    in.last = now_ms();
+    say = in.last + SAY_MS;
+    p.fd = fd;
+    for (;;) {
+        long now;
+        if (poll(&p, 1, 100) > 0) {
+            ssize_t n = recv(fd, b, sizeof b, 0);
+            if (n <= 0)
+                return broken(n ? strerror(errno) : "closed");
+            bytes += (unsigned long)n;
+            came(&in);
+        }
+        now = now_ms();
+        if (now >= say) {
+            printf("sunk %lu %ld\n", bytes, now - in.last > in.gap ? now - in.last : in.gap);
+            fflush(stdout);
+            bytes = 0;
+            in.gap = 0;
+            say = now + SAY_MS;
+        }
+    }
+}
+
+static int bulk(const struct sockaddr_in *to)
+{
+    static const uint8_t b[1 << 16];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    while (fd >= 0 && connect(fd, (const struct sockaddr *)to, sizeof *to)) {
+        usleep(500000);
+        close(fd);
+        fd = socket(AF_INET, SOCK_STREAM, 0);
+    }
+    while (send(fd, b, sizeof b, MSG_NOSIGNAL) > 0)
+        ;
+    return broken(strerror(errno));
+}
+
 int main(int argc, char **argv)
 {
     struct sockaddr_in a = {.sin_family = AF_INET};
-    if (argc == 3 && !strcmp(argv[1], "serve")) {
+    if (argc == 3 && (!strcmp(argv[1], "serve") || !strcmp(argv[1], "sink"))) {
         a.sin_port = htons((uint16_t)atoi(argv[2]));
-        return serve(&a);
+        return argv[1][1] == 'e' ? serve(&a) : sink(&a);
     }
-    if (argc == 4 && !strcmp(argv[1], "to") && inet_pton(AF_INET, argv[2], &a.sin_addr) == 1) {
+    if (argc == 4 && (!strcmp(argv[1], "to") || !strcmp(argv[1], "bulk")) && inet_pton(AF_INET, argv[2], &a.sin_addr) == 1) {
         a.sin_port = htons((uint16_t)atoi(argv[3]));
-        return speak(&a);
+        return argv[1][0] == 't' ? speak(&a) : bulk(&a);
     }
-    fprintf(stderr, "talk serve PORT | talk to IP PORT\n");
+    fprintf(stderr, "talk serve PORT | to IP PORT | sink PORT | bulk IP PORT\n");
     return 2;
 }

@@ -201,10 +201,10 @@ class XenLab:
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(sig, lambda *_: sys.exit(130))
 
-    def boot(self):
-        for h in self.hosts:
+    def boot(self, hosts):
+        for h in hosts:
             h.boot()
-        for h in self.hosts:
+        for h in hosts:
             h.wait_ready()
 
     def close(self):
