@@ -175,6 +175,11 @@ static const struct cli_field status_fields[] = {
     {"standing.aside", "  stands aside", CLI_YESNO},
     {"handovers.active", "handovers under way", CLI_COUNT},
     {"handovers.undecided", "  undecided", CLI_COUNT},
+    {"env_moves.leading", "environments led elsewhere", CLI_COUNT},
+    {"env_moves.asked", "  asked to take in", CLI_COUNT},
+    {"env_moves.granted", "  moving from here", CLI_COUNT},
+    {"env_moves.leases", "  guests expected", CLI_COUNT},
+    {"env_moves.split", "  left split", CLI_COUNT},
     {NULL, NULL, CLI_TEXT}};
 
 static int do_status(struct cli_client *c, struct args *a)

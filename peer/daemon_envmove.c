@@ -255,6 +255,8 @@ int daemon_envmove_open(struct daemon *d, char *why, size_t cap)
         c.bandwidth_kbps = (double)d->cfg.migration_bandwidth * 1024;
     c.links = (unsigned)d->cfg.env_moves_at_once;
     c.per_host = c.links < 2 ? c.links : 2;
+    c.short_stale = 4 * d->cfg.evaluation_period * VI_SEC > c.short_stale ? 4 * d->cfg.evaluation_period * VI_SEC
+                                                                           : c.short_stale;
     c.fault = daemon_fault;
     c.hooks = (struct envmove_hooks){.arg = d, .kin = kin, .representative = representative, .env = env, .hosts = hosts,
                                      .domains = domains, .look = look, .guest = guest, .arriving = arriving,
@@ -464,15 +466,30 @@ int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const s
     return 0;
 }
 
-void daemon_envmove_short(struct daemon *d, const struct vi_id *guest_id)
+/* Short, and the policy's last word on it was that it stays: no host of the domain helps. */
+static bool in_need(struct daemon *d, const struct vi_id *guest_id)
+{
+    const struct policy_decision *dec;
+    struct policy_view v;
+    unsigned pos = 0;
+    if (!policy_view(d->policy, daemon_now(), guest_id, &v) || (!v.short_of_memory && !v.short_of_cpu))
+        return false;
+    while (policy_decision_next(d->policy, guest_id, &pos, &dec))
+        if (dec->kind == POLICY_REFUSE || dec->kind == POLICY_MOVE)
+            return dec->kind == POLICY_REFUSE && dec->done;
+    return false;
+}
+
+void daemon_envmove_evaluated(struct daemon *d)
 {
     for (unsigned i = 0; i < d->n_guests; i++) {
-        const struct env *e = daemon_guest_env(d, &d->guests[i]);
-        struct envmove_event ev = {.kind = ENVMOVE_EV_SHORT, .guest = *guest_id};
-        if (!e || !vi_id_equal(&d->guests[i].uuid, guest_id))
+        const struct hv_guest *g = &d->guests[i];
+        const struct env *e = daemon_guest_env(d, g);
+        struct envmove_event ev = {.kind = ENVMOVE_EV_SHORT, .guest = g->uuid};
+        if (!e || g->incoming || handover_has_guest(d->handovers, &g->uuid) || !in_need(d, &g->uuid))
             continue;
         ev.env = e->def.id;
         step(d, &ev);
-        return;
+        return; /* one is enough: the host is short */
     }
 }

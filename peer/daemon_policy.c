@@ -154,6 +154,7 @@ static void evaluate(struct daemon *d, vi_time now)
     ev.peers = peers;
     ev.n_peers = peers_of(d, now, peers);
     policy_step(d->policy, now, &ev);
+    daemon_envmove_evaluated(d);
 }
 
 /* ---- out ---- */
@@ -206,8 +207,6 @@ static void say(struct daemon *d, const struct policy_decision *dec)
     daemon_event_done(d, ev);
     vi_writer_init(&w, b, sizeof b);
     event_write(&w, ev);
-    if (dec->kind == POLICY_REFUSE && dec->done)
-        daemon_envmove_short(d, &dec->guest);
     if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
         daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
 }

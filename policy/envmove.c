@@ -367,11 +367,12 @@ int envmoves_step(struct envmoves *s, vi_time now, const struct envmove_event *e
 vi_time envmoves_deadline(const struct envmoves *s)
 {
     bool busy = s->grant.used || s->last.used || s->deciding >= 0;
-    vi_time t = VI_NEVER;
+    vi_time t = VI_NEVER, shown, soon = s->ticked + VI_SEC / 2;
     for (unsigned i = 0; i < ENVMOVE_LEADS; i++)
         if (s->lead[i].used) {
             busy |= !s->lead[i].over;
-            t = s->lead[i].since + EM_SHOWN_FOR < t ? s->lead[i].since + EM_SHOWN_FOR : t;
+            shown = s->lead[i].entered + (s->lead[i].phase == EL_SPLIT ? EM_SPLIT_SHOWN : EM_SHOWN_FOR);
+            t = shown < t ? shown : t;
         }
     for (unsigned i = 0; i < ENVMOVE_ROOMS; i++)
         busy |= s->room[i].used;
@@ -381,7 +382,7 @@ vi_time envmoves_deadline(const struct envmoves *s)
         busy |= s->shifting[i].used;
     for (unsigned i = 0; s->represents && i < ENVMOVE_SHORTS; i++)
         busy |= s->shorts[i].used;
-    return busy ? s->ticked + VI_SEC / 2 : t;
+    return busy || t < soon ? soon : t;
 }
 
 /* ---- queries ---- */

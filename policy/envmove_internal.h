@@ -31,6 +31,7 @@
 #define EM_HOST_LOST (5 * VI_MIN)   /* a host with GO that says nothing: its guests are left */
 #define EM_LEAVE     (10 * VI_MIN)  /* a guest that is stuck and of which no lead says anything */
 #define EM_SHOWN_FOR (10 * VI_MIN)
+#define EM_SPLIT_SHOWN (24 * VI_HOUR) /* unless its place is needed */
 
 enum em_kind {
     EM_LOOK = 1, EM_SEEN, EM_SHORT,

@@ -435,7 +435,7 @@ void em_lead_tick(struct envmoves *s, vi_time now)
                 em_lead_phase(s, now, l, EL_LOOKING, "");
             break;
         default:
-            if (now - l->entered > EM_SHOWN_FOR)
+            if (now - l->entered > (l->phase == EL_SPLIT ? EM_SPLIT_SHOWN : EM_SHOWN_FOR))
                 l->used = false;
             break;
         }

@@ -244,6 +244,29 @@ def asked_representative_dies():
     with_a_death(venus, earth, "earth", wait_for("one represents", lambda: rep_of(earth), 60))
 
 
+@test
+def by_itself():
+    """a domain whose guests want more memory than it has moves the environment that helps, without being told"""
+    wait_for("nothing is open", lambda: nothing_left(lab.hosts), 200, 1)
+    for name in ("filler", "big"):
+        earth[0].violin("env", "create", name)
+    earth[0].violin("env", "allow", "big", "venus")
+    bridges = {e["name"]: e["bridge"] for e in earth[0].json("env", "list")}
+    for h in venus:
+        wait_for(f"{h.name} knows big", lambda: "big" in [e["name"] for e in h.json("env", "list")], 90)
+    for i, h in enumerate(earth):
+        wait_for(f"{h.name} knows both", lambda: {"big", "filler"} <= {e["name"] for e in h.json("env", "list")}, 60)
+        lab.guest(h, f"filler{i}", bridge=bridges["filler"], memory=1000, maxmem=1000, cpu=10, used=600)
+        lab.guest(h, f"big{i}", bridge=bridges["big"], memory=1500, maxmem=3000, cpu=20, used=1300)
+    names = {h.name for h in venus}
+    wait_for("big is in venus", lambda: all([h.name in names for h in lab.where(f"big{i}")] == [True] for i in range(3)), 400, 1)
+    wait_for("its guests have what they want", lambda: all(g["memory_mib"] > 1600 for h in venus for g in h.json("guests")
+                                                            if g["name"].startswith("big")), 120, 1)
+    assert all(lab.where(f"filler{i}") == [earth[i]] for i in range(3))
+    said = [d["text"] for h in earth for d in h.json("explain", "big")["decisions"]]
+    assert any("overloaded" in t for t in said), said
+
+
 if __name__ == "__main__":
     try:
         main()

@@ -16,7 +16,7 @@ VARIANTS = [
     ("a lease without a term", "envmove_lease.c", "here(s, &e->guest) || now >= e->until", "here(s, &e->guest)"),
     ("limits are not looked at", "envmove_room.c", "return r->at_home || (", "return r->at_home || r->round < 9 || ("),
     ("GO is not on the disk when it is acted on, and lost in a crash", "envmove_wire.c",
-     "vi_write_uint(&w, g->phase == EG_GO);", "vi_write_uint(&w, 0);"),
+     "g->over ? 2 : g->phase == EG_GO", "g->over ? 2 : 0"),
     ("nobody takes over", "envmove_lead.c", "if (unfinished(m, from))\n            em_taking_over(s, now, from, m);", ""),
     ("who takes over forgets that GO was said", "envmove_going.c", "l->moved_any = true; /* that is: GO was said */", ""),
     ("a stuck guest is never given up", "envmove_going.c", "if (l->round >= EM_ROUNDS) {", "if (l->round >= 1000) {"),
