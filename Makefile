@@ -115,7 +115,8 @@ check-net: faults
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 2 net $(NETTESTS)
 
 # Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
-soak: need $(BUILD)/violin-sim
+soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove
+	$(Q)SEEDS=$(or $(SEEDS),1000) $(BUILD)/tests/envmove
 	$(Q)$(BUILD)/violin-sim soak --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),2) --seed $(or $(SEED),1)
 
 # Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.

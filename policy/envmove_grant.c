@@ -169,12 +169,40 @@ static bool counts(const struct em_grant *g, const struct vi_id *from, const str
     return m->n > g->ballot || (m->n == g->ballot && vi_id_equal(from, &g->plan.lead));
 }
 
+/* Was the move given back to a later lead? Then this one is told by whose ballot. */
+static bool deposed(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m)
+{
+    for (unsigned i = 0; i < EM_RELEASED; i++)
+        if (vi_id_equal(&s->released[i].move, &m->move) && m->n < s->released[i].ballot) {
+            struct em_msg none = {.kind = EM_NONE, .move = m->move, .n = s->released[i].ballot};
+            em_send(s, now, from, &none);
+            return true;
+        }
+    return false;
+}
+
+static void remember_release(struct envmoves *s, const struct em_msg *m)
+{
+    unsigned at = EM_RELEASED;
+    for (unsigned i = 0; i < EM_RELEASED; i++)
+        if (vi_id_equal(&s->released[i].move, &m->move))
+            at = i;
+    if (at == EM_RELEASED)
+        at = s->next_released++ % EM_RELEASED;
+    else if (m->n < s->released[at].ballot)
+        return;
+    s->released[at].move = m->move;
+    s->released[at].ballot = m->n;
+}
+
 static void asked_to_grant(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m)
 {
     struct em_grant *g = &s->grant;
     struct em_msg busy = {.kind = EM_BUSY, .move = m->move, .n = m->n};
     enum em_kind is;
     bool gone;
+    if (deposed(s, now, from, m))
+        return;
     if (g->used && !vi_id_equal(&g->move, &m->move)) {
         busy_with_another(s, now, from, m);
         return;
@@ -215,6 +243,7 @@ static void released(struct envmoves *s, vi_time now, const struct vi_id *from, 
         }
         forget(s, g);
     }
+    remember_release(s, m);
     say(s, now, from, m, EM_NONE, false);
 }
 

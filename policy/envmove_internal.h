@@ -6,6 +6,7 @@
 
 #define EM_EFFECTS   1024
 #define EM_OWN       128
+#define EM_RELEASED  16 /* the oldest gives way */
 #define EM_LOOKS     4  /* at a time; who finds none free tries again */
 #define EM_SHIFTING  8  /* of our guests, for rooms, at a time */
 #define EM_CHOICES   8
@@ -200,6 +201,8 @@ struct envmoves {
     bool represents;
     struct em_lead lead[ENVMOVE_LEADS];
     struct em_room room[ENVMOVE_ROOMS];
+    struct { struct vi_id move; uint64_t ballot; } released[EM_RELEASED]; /* by which ballot: an older lead is deposed */
+    unsigned next_released;
     struct em_grant grant, last; /* last: one that is over, for who asks again */
     struct em_lease lease[ENVMOVE_LEASES];
     struct em_shifting shifting[EM_SHIFTING];

@@ -299,7 +299,7 @@ static void asking(struct envmoves *s, vi_time now, struct em_lead *l)
         again_or_refused(s, now, l, "a host of its guests doesn't answer any more");
         return;
     }
-    if (now - l->renewed >= EM_RENEW) {
+    if (now - l->renewed >= EM_RENEW / 2) {
         l->renewed = now;
         say_all(s, now, l, EM_GRANT);
     }
@@ -406,7 +406,7 @@ void em_lead_message(struct envmoves *s, vi_time now, const struct vi_id *from, 
     }
     if (!h)
         return;
-    if (m->kind == EM_HELD && m->n > l->ballot) {
+    if ((m->kind == EM_HELD || m->kind == EM_NONE) && m->n > l->ballot) {
         snprintf(l->why, sizeof l->why, "another representative goes on with it");
         em_lead_over(s, now, l, EL_REFUSED);
     } else if (m->kind == EM_HELD)

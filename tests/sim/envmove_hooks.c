@@ -85,10 +85,11 @@ static void add_faults(void)
 {
     static const unsigned range[] = {12, 30, 60, 120, 300};
     unsigned n = vi_rng_below(&ew->rng, 10);
+    ew->at_go = vi_rng_below(&ew->rng, 3) == 0;
     ew->n_faults = n == 0 ? 0 : n < 6 ? 1 : n < 9 ? 2 : 3;
     for (unsigned k = 0; k < ew->n_faults; k++) {
         ew->what[k] = (enum ew_fault)(1 + vi_rng_below(&ew->rng, EW_FAULTS - 1));
-        ew->at[k] = vi_rng_below(&ew->rng, range[vi_rng_below(&ew->rng, 5)]);
+        ew->at[k] = vi_rng_below(&ew->rng, ew->at_go ? 12 : range[vi_rng_below(&ew->rng, 5)]);
     }
 }
 

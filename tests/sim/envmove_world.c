@@ -225,8 +225,8 @@ static void met(unsigned n)
 
 static void on_fault(void *arg, const char *name)
 {
-    (void)name;
-    met((unsigned)(uintptr_t)arg);
+    if (!ew->at_go || !strncmp(name, "envmove.go", 10))
+        met((unsigned)(uintptr_t)arg);
 }
 
 /* ---- journal ---- */

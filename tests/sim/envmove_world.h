@@ -84,6 +84,7 @@ struct ew {
     unsigned loss; /* percent */
     vi_time delay;
     bool trace;
+    bool at_go; /* only points where GO is said or written count */
     bool tight; /* small guests have to make room */
     bool roomy; /* there is room for everything: a move that nothing disturbs succeeds */
     unsigned point, n_faults, at[3];
