@@ -449,10 +449,10 @@ bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest_id)
     return envmove_holds(d->envmove->core, guest_id);
 }
 
-/* A guest of another domain needs a lease; one that has it has its room already. 0: go on with what is left of
- * others' promises; *leased: it has one. */
-int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const struct vi_id *from, uint64_t *kb,
-                         double *pct, bool *leased)
+/* A guest of another domain needs a lease; one that has it has its room already: it needs so much less, and what
+ * leases keep, its own too, is counted. */
+int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const struct vi_id *from,
+                         struct policy_needs *needs, uint64_t *kb, double *pct, bool *leased)
 {
     uint64_t all_kb, own_kb = 0;
     double all_pct, own_pct = 0;
@@ -461,8 +461,10 @@ int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const s
     if (!*leased && fed_foreign(d, from, &c))
         return VI_EREFUSED;
     (void)envmove_leased(d->envmove->core, &all_kb, &all_pct);
-    *kb += all_kb > own_kb ? all_kb - own_kb : 0;
-    *pct += all_pct > own_pct ? all_pct - own_pct : 0;
+    *kb += all_kb;
+    *pct += all_pct;
+    needs->kb -= needs->kb < own_kb ? needs->kb : own_kb;
+    needs->pct -= needs->pct < own_pct ? needs->pct : own_pct;
     return 0;
 }
 

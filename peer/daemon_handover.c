@@ -348,7 +348,7 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     if (needs.kb < w->description.target_kb) /* what it will really take */
         needs.kb = w->description.target_kb;
     n = handover_promised(d->handovers, &kb, &pct);
-    if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &kb, &pct, &leased))
+    if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &needs, &kb, &pct, &leased))
         admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
     else if (!e || !e->open)
         admitted(w, VI_ENOTFOUND, "its environment isn't known here");

@@ -422,9 +422,10 @@ unsigned daemon_envmove_leased(struct daemon *d, uint64_t *kb, double *pct);
 /* What leases keep, for the policy's snapshot. */
 void daemon_envmove_snapshot(struct daemon *d, uint64_t *reserved_kb, double *reserved_pct);
 bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest); /* its environment is moving */
-/* May a guest come from there? Adds what leases keep for others. VI_EREFUSED: another domain's, without a lease. */
-int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest, const struct vi_id *from, uint64_t *kb,
-                         double *pct, bool *leased);
+/* May a guest come from there? Adds what leases keep, takes its own off its needs. VI_EREFUSED: another domain's,
+ * without a lease. */
+int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest, const struct vi_id *from,
+                         struct policy_needs *needs, uint64_t *kb, double *pct, bool *leased);
 bool daemon_pinned(const struct daemon *d, const char *name); /* by the configuration */
 /* daemon_envmove_rpc.c */
 int daemon_envmove_asked(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out);

@@ -331,6 +331,20 @@ static const char *unfit(struct envmoves *s, const struct em_msg *m, const struc
     return NULL;
 }
 
+/* Guests that are asked for again have no use for the places that they had: another one would count twice. */
+static void drop_again(struct envmoves *s, vi_time now, const struct em_room *r, const struct em_msg *m)
+{
+    struct em_msg d = {.kind = EM_DROP, .move = r->move};
+    if (!vi_id_equal(&r->move, &m->move))
+        return; /* an old one, whose place is taken */
+    for (unsigned i = 0; i < r->plan.n; i++)
+        for (unsigned k = 0; k < m->plan.n; k++)
+            if (vi_id_equal(&r->plan.g[i].uuid, &m->plan.g[k].uuid) && !vi_id_is_zero(&r->place[i].host)) {
+                d.guest = r->plan.g[i].uuid;
+                em_send(s, now, &r->place[i].host, &d);
+            }
+}
+
 static void begin(struct envmoves *s, vi_time now, const struct vi_id *from, const struct vi_id *domain,
                   const struct em_msg *m)
 {
@@ -347,9 +361,10 @@ static void begin(struct envmoves *s, vi_time now, const struct vi_id *from, con
         answer(s, now, from, m, EM_REFUSE, "too many environments are being taken in");
         return;
     }
-    if (r->used)
+    if (r->used) {
         em_look_end(s, &r->look);
-    else
+        drop_again(s, now, r, m);
+    } else
         r->look = -1;
     r->used = false; /* one of an earlier round doesn't count against this one */
     why = unfit(s, m, domain, &env);

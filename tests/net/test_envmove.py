@@ -248,6 +248,7 @@ def asked_representative_dies():
 def by_itself():
     """a domain whose guests want more memory than it has moves the environment that helps, without being told"""
     wait_for("nothing is open", lambda: nothing_left(lab.hosts), 200, 1)
+    venus[0].violin("federate", card(earth[0]), "--guests", "16", "--memory", "16384", "--cpu", "800")
     for name in ("filler", "big"):
         earth[0].violin("env", "create", name)
     earth[0].violin("env", "allow", "big", "venus")
