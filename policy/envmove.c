@@ -437,8 +437,10 @@ static void view_room(struct envmove_view *v, const struct em_room *r)
         v->guest[i].to = r->place[i].host;
 }
 
-static void view_grant(struct envmove_view *v, const struct em_grant *g)
+/* Its own guests only: of the others it knows little. */
+static void view_grant(struct envmove_view *v, const struct em_grant *g, const struct vi_id *self)
 {
+    unsigned n = 0;
     v->part = ENVMOVE_GRANT;
     v->phase = g->phase;
     v->id = g->move;
@@ -449,6 +451,10 @@ static void view_grant(struct envmove_view *v, const struct em_grant *g)
     v->over = g->over;
     memcpy(v->why, g->why, sizeof v->why);
     view_plan(v, &g->plan);
+    for (unsigned i = 0; i < v->n; i++)
+        if (vi_id_equal(&v->guest[i].from, self))
+            v->guest[n++] = v->guest[i];
+    v->n = n;
 }
 
 static void view_lease(struct envmove_view *v, const struct em_lease *e, const struct vi_id *self)
@@ -484,7 +490,7 @@ bool envmove_next(const struct envmoves *s, unsigned *pos, struct envmove_view *
             const struct em_grant *g = i ? &s->last : &s->grant;
             if (!g->used)
                 continue;
-            view_grant(out, g);
+            view_grant(out, g, &s->cfg.self);
         } else {
             if (!s->lease[i - 2].used)
                 continue;
