@@ -387,6 +387,21 @@ static void perform(struct daemon *d, const struct envmove_effect *fx)
     }
 }
 
+/* An environment that a move left split stays an operator's business for a while. */
+static void warn(struct daemon *d, vi_time now)
+{
+    static struct envmove_view v;
+    unsigned pos = 0;
+    d->envmove->warn_at = now + VI_SEC;
+    while (envmove_next(d->envmove->core, &pos, &v))
+        if (v.phase == EL_SPLIT) {
+            const struct env *e = daemon_env_by_id(d, &v.env);
+            daemon_warn(d, WARN_ENVMOVE, "environment %s is split: %s", e ? e->def.name : "?", v.why);
+            return;
+        }
+    daemon_warn(d, WARN_ENVMOVE, NULL);
+}
+
 void daemon_envmove_pump(struct daemon *d, vi_time now)
 {
     struct envmove_event tick = {.kind = ENVMOVE_EV_TICK};
@@ -395,6 +410,9 @@ void daemon_envmove_pump(struct daemon *d, vi_time now)
     const struct envmove_effect *fx;
     if (!d->recovered)
         return; /* before the journal is read we know nothing */
+    envmoves_set_automatic(d->envmove->core, !strcmp(d->cfg.mode, "auto"));
+    if (now >= d->envmove->warn_at)
+        warn(d, now);
     if (rep.on != d->envmove->represents) {
         d->envmove->represents = rep.on;
         step(d, &rep);

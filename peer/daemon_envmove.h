@@ -18,6 +18,7 @@ struct envmove_note {
 struct envmove_daemon {
     struct envmoves *core;
     bool represents; /* as the core was told */
+    vi_time warn_at;
     uint64_t leased_kb; /* in the policy's last snapshot */
     unsigned next_note;
     struct envmove_note note[ENVMOVE_NOTES];

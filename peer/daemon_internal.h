@@ -38,6 +38,7 @@ enum warning {
     WARN_GUEST,
     WARN_ASIDE, /* our own probes fail */
     WARN_FEDERATION,
+    WARN_ENVMOVE,
     WARN_CONFLICT, /* two hosts state one MAC */
     WARN_ATTACH,
     WARN_DRAIN,

@@ -50,6 +50,7 @@ const char *envmove_guest_text(enum envmove_guest_state g)
 void envmove_config_init(struct envmove_config *c)
 {
     memset(c, 0, sizeof *c);
+    c->automatic = true;
     c->per_host = 2;
     c->links = 4;
     c->arrivals = ENVMOVE_GUESTS;
@@ -238,6 +239,11 @@ void envmoves_free(struct envmoves *s)
 void envmoves_set_boot(struct envmoves *s, const struct vi_id *boot)
 {
     s->cfg.boot = *boot;
+}
+
+void envmoves_set_automatic(struct envmoves *s, bool automatic)
+{
+    s->cfg.automatic = automatic;
 }
 
 const struct envmove_effect *envmoves_effect(struct envmoves *s)

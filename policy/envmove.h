@@ -101,6 +101,7 @@ struct envmove_hooks {
 
 struct envmove_config {
     struct vi_id self, boot;
+    bool automatic;         /* a representative acts on shortages; else it only says what it would do. true */
     unsigned per_host;      /* guests of a move that leave one host at once: 2 */
     unsigned links;         /* … and the domain: 4 */
     unsigned arrivals;      /* planned for one host in one move: ENVMOVE_GUESTS */
@@ -172,6 +173,7 @@ struct envmoves *envmoves_new(const struct envmove_config *cfg, struct vi_rng *r
 void envmoves_free(struct envmoves *s);
 /* This host's boot id, once known; before any record is handed in. */
 void envmoves_set_boot(struct envmoves *s, const struct vi_id *boot);
+void envmoves_set_automatic(struct envmoves *s, bool automatic);
 /* 0; START: VI_ESTATE (we don't represent), VI_EEXIST (it is moving), VI_EFULL, VI_ENOTFOUND (no such environment
  * or domain); CANCEL: VI_ENOTFOUND, VI_ESTATE (GO was said); RECORD: VI_EPROTO, VI_EVERSION, VI_EFULL. */
 int envmoves_step(struct envmoves *s, vi_time now, const struct envmove_event *ev);

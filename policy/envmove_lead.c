@@ -57,6 +57,9 @@ int em_lead_start(struct envmoves *s, vi_time now, const struct vi_id *id, const
     struct em_lead *l = NULL;
     if (em_lead_busy(s, env) || em_lead_find(s, id))
         return VI_EEXIST;
+    for (unsigned i = 0; i < ENVMOVE_LEADS; i++) /* what an earlier one left is this one's now */
+        if (s->lead[i].used && s->lead[i].phase == EL_SPLIT && vi_id_equal(&s->lead[i].plan.env, env))
+            s->lead[i].used = false;
     for (unsigned i = 0; i < ENVMOVE_LEADS; i++) {
         struct em_lead *o = &s->lead[i];
         if (!o->used || (o->over && (!l || (l->used && o->since < l->since))))

@@ -162,6 +162,11 @@ static void next_choice(struct envmoves *s, vi_time now)
         struct vi_id domains[ENVMOVE_DOMAINS], id;
         unsigned n = s->cfg.hooks.domains(s->cfg.hooks.arg, &c->env, c->kb, c->pct, domains, ENVMOVE_DOMAINS);
         vi_rng_id(s->rng, &id);
+        if (n > 0 && !s->cfg.automatic) {
+            em_note(s, &id, &c->env, "would move to another domain: its %u guests would gain %.0f CPU seconds for %.0f",
+                    c->guests, c->gain_s, c->cost_s);
+            break;
+        }
         if (n > 0 && em_lead_start(s, now, &id, &c->env, domains, n, false) == 0) {
             em_note(s, &id, &c->env, "the domain is overloaded: its %u guests would gain %.0f CPU seconds for %.0f",
                     c->guests, c->gain_s, c->cost_s);

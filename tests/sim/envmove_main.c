@@ -3,6 +3,8 @@
  * to 1.1 as fast as time, up to three faults at random points of it: a peer crashes, a host is booted, the other
  * side's representative dies, a domain is cut off, a disk is full, a second representative acts.
  *
+ * In every seventh seed domain 0 is hostile instead: it asks domain 1 for room without end, for guests that don't exist.
+ *
  * Always: no guest runs twice; no host has promised more than it has; no lease outlives its term; when the first host
  * of a move goes, all its leases are there; no guest is handed over whose lease is gone; no domain has more foreign
  * guests than it takes in. In the end: every guest runs somewhere (but for a host's death with the only copy),
@@ -36,6 +38,58 @@ static void shortage(void)
                 envmoves_step(ew->host[n].moves, ew_local(&ew->host[n]), &ev);
         }
         ew_turn(ew->now + 5 * VI_SEC);
+    }
+}
+
+/* Rooms and leases that domain 1 has for domain 0's environments. */
+static void look_at_hostile(void)
+{
+    unsigned rooms = 0, leases = 0;
+    for (unsigned n = 0; n < ew->n_hosts; n++) {
+        struct envmove_view v;
+        unsigned pos = 0, of_host = 0;
+        while (ew->host[n].domain == 1 && ew->host[n].moves && envmove_next(ew->host[n].moves, &pos, &v)) {
+            leases += v.part == ENVMOVE_LEASE;
+            of_host += v.part == ENVMOVE_ROOM && !v.over;
+        }
+        rooms = of_host > rooms ? of_host : rooms; /* of one that represents it; there may be two */
+    }
+    if (rooms > ENVMOVE_ROOMS_EACH)
+        ew_bad("a domain has %u rooms kept for it", rooms);
+    if (leases > 2 * ENVMOVE_ROOMS_EACH * ew->limits[1])
+        ew_bad("a domain has %u leases and is let in with %u guests", leases, ew->limits[1]);
+}
+
+/* A representative of domain 0 asks for room again and again, for guests that don't exist, and never says GO. */
+static void hostile(void)
+{
+    static struct em_msg m;
+    for (unsigned i = 0; i < 240; i++) {
+        struct ew_host *to = &ew->host[ew->rep[1]];
+        struct envmove_event ev = {.kind = ENVMOVE_EV_MESSAGE, .peer = ew->host[0].id};
+        uint8_t b[ENVMOVE_MESSAGE_MAX];
+        int n;
+        if (i % 20 == 0) { /* another one; those before are asked for no more */
+            memset(&m, 0, sizeof m);
+            m.kind = EM_ASK;
+            vi_rng_id(&ew->rng, &m.move);
+            m.plan.env = ew->env[0].id;
+            m.plan.n = 1 + vi_rng_below(&ew->rng, ENVMOVE_GUESTS);
+            for (unsigned k = 0; k < m.plan.n; k++) {
+                vi_rng_id(&ew->rng, &m.plan.g[k].uuid);
+                m.plan.g[k].from = ew->host[0].id;
+                m.plan.g[k].kb = 1 + vi_rng_below(&ew->rng, 1 << 21);
+                m.plan.g[k].pct = vi_rng_below(&ew->rng, 200);
+            }
+        }
+        m.n++;
+        n = em_encode(&m, b, sizeof b);
+        ev.data = b;
+        ev.len = n > 0 ? (size_t)n : 0;
+        if (to->moves)
+            envmoves_step(to->moves, ew_local(to), &ev);
+        ew_turn(ew->now + VI_SEC / 2);
+        look_at_hostile();
     }
 }
 
@@ -117,7 +171,9 @@ static const char *play(uint64_t seed, bool trace)
     ew->trace = trace;
     to = 1 + vi_rng_below(&ew->rng, ew->n_domains - 1);
     ew_turn(ew->now + 2 * VI_SEC);
-    if (seed % 5 == 4)
+    if (seed % 7 == 3)
+        hostile();
+    else if (seed % 5 == 4)
         shortage();
     else {
         (void)ew_order(0, to);
