@@ -178,7 +178,7 @@ def strict():
     with Watch(e, h2) as w:
         for f in wrong.values():
             send("s1", f, 5)
-        assert reaches("s2", "10.7.0.1")  # and so host1's bridge knows better
+        wait_for("s2 is heard", lambda: reaches("s2", "10.7.0.1"), 20)  # and so host1's bridge knows better
         send("s1", udp(macs["s1"], macs["s2"], "10.7.0.1", "10.7.0.2", b"true"), 5)
         wait_for("what is true", lambda: w.count(h2, b"true") == 5, 20)
         assert w.count(h2, b"lie-") == 0
