@@ -164,6 +164,21 @@ static bool in_list(const struct switch_event *ev, const struct vi_id *peer)
     return false;
 }
 
+/* New ones are told what is here, and asked: what they said before was said to who didn't know them. Many at
+ * once, as after a start, are asked by the tick. */
+static void greet(struct vswitch *s, struct senv *e, vi_time now)
+{
+    unsigned asked = 0;
+    for (unsigned i = 0; i < e->n_others; i++) {
+        struct other *o = &e->others[i];
+        if (o->last_sent)
+            continue;
+        switch_say(s, e, o, now);
+        if (o->number == 0 && asked++ < GREETED)
+            switch_ask(s, e, o);
+    }
+}
+
 static void set_participants(struct vswitch *s, vi_time now, const struct switch_event *ev)
 {
     struct senv *e = switch_env(s, &ev->env);
@@ -197,9 +212,7 @@ static void set_participants(struct vswitch *s, vi_time now, const struct switch
             e->others[n++] = old[k];
     s->changed |= n != n_old;
     e->n_others = n;
-    for (unsigned i = 0; i < n; i++)
-        if (e->others[i].last_sent == 0)
-            switch_say(s, e, &e->others[i], now);
+    greet(s, e, now);
     free(old);
 }
 

@@ -12,6 +12,7 @@ struct vi_reader;
 #define REFRESH   (10 * VI_SEC)
 #define ASKS      20 /* for a statement, each AGAIN */
 #define RECORD_MOST (60 * VI_SEC) /* how long a record by gossip may take */
+#define GREETED   8               /* of many that take part all at once, so many are asked at once */
 #define ECHO_MOST (60 * VI_SEC)   /* a statement from before a move doesn't come later */
 #define TRANSFERS 128
 #define STICKY    (3600 * VI_SEC) /* a pinned guest's MAC stays its host's for so long */
