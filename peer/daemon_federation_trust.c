@@ -175,9 +175,19 @@ static void drop_useless(struct daemon *d)
     d->fed->statements = u.kept;
 }
 
-/* Nothing of that domain stays: sessions, hosts, what they said, its environments. */
-static void cut_off(struct daemon *d, const char *domain, const uint8_t *authority)
+static void forget_seed(struct daemon *d, const struct seed *s)
 {
+    struct vi_id id;
+    cert_peer_id(&id, s->ed);
+    if (d->mesh && !vi_id_equal(&id, &d->me.id))
+        mesh_io_forget(d->mesh, &id);
+}
+
+/* Nothing of that domain stays: sessions, hosts, addresses, what they said, its environments. */
+static void cut_off(struct daemon *d, const struct fed_domain *f)
+{
+    const char *domain = f->trust.with.domain;
+    const uint8_t *authority = f->trust.with.authority;
     struct mesh_peer_info p;
     struct vi_id found[64], key;
     unsigned n;
@@ -191,6 +201,10 @@ static void cut_off(struct daemon *d, const char *domain, const uint8_t *authori
             trust_drop(&d->trust, domain, d->trust.slot[i].authority);
     drop_useless(d);
     represent_forget(d, domain);
+    for (unsigned i = 0; i < f->trust.with.seeds; i++)
+        forget_seed(d, &f->trust.with.seed[i]);
+    if (f->view.version)
+        forget_seed(d, &f->view.rep);
     for (unsigned i = d->fed->n_hosts; i > 0; i--)
         if (!strcmp(d->fed->hosts[i - 1].cert.domain, domain))
             fed_drop_host(d, &d->fed->hosts[i - 1]);
@@ -243,7 +257,7 @@ void fed_take_trust(struct daemon *d, const uint8_t *bytes, size_t len)
         daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
     if (was && (t.withdrawn || (memcmp(f->trust.with.authority, t.with.authority, CERT_KEY) &&
                                 !trust_has(&d->trust, t.with.domain, t.with.authority)))) /* a successor that we know */
-        cut_off(d, f->trust.with.domain, f->trust.with.authority);
+        cut_off(d, f);
     if (strcmp(f->trust.with.domain, t.with.domain) || t.withdrawn)
         memset(f, 0, sizeof *f);
     f->used = true;

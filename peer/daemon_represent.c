@@ -235,6 +235,8 @@ void represent_forget(struct daemon *d, const char *domain)
         struct gossip_event ev = {.kind = GOSSIP_EV_FORGET, .peer = m.id};
         if (m.self || cert_decode(&c, m.cert, m.cert_len) || strcmp(c.domain, domain))
             continue;
+        if (d->mesh)
+            mesh_io_forget(d->mesh, &m.id);
         (void)gossip_step(d->fed->gossip, daemon_now(), &ev);
         pos = 0;
     }

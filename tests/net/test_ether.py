@@ -168,6 +168,7 @@ def strict():
     guest(h2, "s2", "10.7.0.2", e)
     wait_for("s2", lambda: reaches("s1", "10.7.0.2"), 40)
     wait_for("s2's address", lambda: address_known(h1, "bank", macs["s2"], "10.7.0.2", "host2"), 30)
+    time.sleep(3)  # the data path's table has it with the switch's next tick
     wrong = {"another's address": udp(macs["s1"], macs["s2"], "10.7.0.2", "10.7.0.1", b"lie-1"),
              "a MAC nobody has": udp("02:00:00:00:00:77", macs["s2"], "10.7.0.1", "10.7.0.2", b"lie-3"),
              "ARP for another MAC": raw(EVERYBODY) + raw(macs["s1"]) + b"\x08\x06\0\x01\x08\0\x06\x04\0\x02" + raw(macs["p1"])
