@@ -240,6 +240,7 @@ void em_look_message(struct envmoves *s, vi_time now, const struct vi_id *from, 
 void em_decide_tick(struct envmoves *s, vi_time now);
 void em_decide_short(struct envmoves *s, vi_time now, const struct vi_id *host);
 void em_decide_ended(struct envmoves *s, vi_time now, const struct em_lead *l);
+void em_remember(struct envmoves *s, vi_time now, const struct vi_id *env);
 bool em_recent(const struct envmoves *s, vi_time now, const struct vi_id *env);
 
 /* envmove_lead.c */

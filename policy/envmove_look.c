@@ -96,6 +96,14 @@ void em_look_message(struct envmoves *s, vi_time now, const struct vi_id *from, 
 
 /* ---- deciding ---- */
 
+/* It moves, or comes here, now: it stays for a while. */
+void em_remember(struct envmoves *s, vi_time now, const struct vi_id *env)
+{
+    s->recent[s->next_recent].env = *env;
+    s->recent[s->next_recent].until = now + s->cfg.cooldown;
+    s->next_recent = (s->next_recent + 1) % EM_RECENT;
+}
+
 bool em_recent(const struct envmoves *s, vi_time now, const struct vi_id *env)
 {
     for (unsigned i = 0; i < EM_RECENT; i++)
@@ -180,9 +188,7 @@ static void next_choice(struct envmoves *s, vi_time now)
 void em_decide_ended(struct envmoves *s, vi_time now, const struct em_lead *l)
 {
     if (l->phase == EL_MOVED || l->phase == EL_SPLIT) {
-        s->recent[s->next_recent].env = l->plan.env;
-        s->recent[s->next_recent].until = now + s->cfg.cooldown;
-        s->next_recent = (s->next_recent + 1) % EM_RECENT;
+        em_remember(s, now, &l->plan.env);
         memset(s->shorts, 0, sizeof s->shorts); /* they say so again if it didn't help */
         s->n_choices = 0;
         s->decide_wait = VI_MIN;

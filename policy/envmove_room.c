@@ -27,6 +27,8 @@ static void phase(struct envmoves *s, vi_time now, struct em_room *r, enum envmo
     if (r->phase != p)
         em_note(s, &r->move, &r->plan.env, "asked for room: %s%s%s", envmove_phase_text(p), r->why[0] ? ": " : "",
                 r->why);
+    if (p == ER_ROOM)
+        em_remember(s, now, &r->plan.env);
     r->phase = p;
     r->entered = r->next = now;
     em_look_end(s, &r->look);

@@ -55,7 +55,7 @@ while True:
     time.sleep(60)
 """
 
-PINNED = {"pinned": '{ "head" }', "settle-time": 0, "mode": "auto"}
+PINNED = {"pinned": '{ "head", "filler0", "filler1", "filler2" }', "settle-time": 0, "mode": "auto"}
 lab = Lab(hosts=6, memory=4096, conf=lambda n: dict(PINNED))
 earth, venus = lab.hosts[:3], lab.hosts[3:]
 GUESTS = {"head": "10.6.0.1", "a": "10.6.0.2", "b": "10.6.0.3", "c": "10.6.0.4"}
@@ -257,11 +257,11 @@ def by_itself():
         wait_for(f"{h.name} knows big", lambda: "big" in [e["name"] for e in h.json("env", "list")], 90)
     for i, h in enumerate(earth):
         wait_for(f"{h.name} knows both", lambda: {"big", "filler"} <= {e["name"] for e in h.json("env", "list")}, 60)
-        lab.guest(h, f"filler{i}", bridge=bridges["filler"], memory=1000, maxmem=1000, cpu=10, used=600)
-        lab.guest(h, f"big{i}", bridge=bridges["big"], memory=1500, maxmem=3000, cpu=20, used=1300)
+        lab.guest(h, f"filler{i}", bridge=bridges["filler"], memory=1700, maxmem=1700, cpu=10, used=1000)
+        lab.guest(h, f"big{i}", bridge=bridges["big"], memory=1500, maxmem=3000, cpu=20, used=1450)
     names = {h.name for h in venus}
     wait_for("big is in venus", lambda: all([h.name in names for h in lab.where(f"big{i}")] == [True] for i in range(3)), 400, 1)
-    wait_for("its guests have what they want", lambda: all(g["memory_mib"] > 1600 for h in venus for g in h.json("guests")
+    wait_for("its guests have what they want", lambda: all(g["memory_mib"] > 2000 for h in venus for g in h.json("guests")
                                                             if g["name"].startswith("big")), 120, 1)
     assert all(lab.where(f"filler{i}") == [earth[i]] for i in range(3))
     said = [d["text"] for h in earth for d in h.json("explain", "big")["decisions"]]
