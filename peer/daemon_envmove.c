@@ -89,29 +89,52 @@ static int by_room(const void *a, const void *b)
     return x->room < y->room ? 1 : x->room > y->room ? -1 : vi_id_compare(&x->id, &y->id);
 }
 
-static unsigned hosts(void *arg, const struct vi_id *env_id, struct vi_id *out, unsigned most)
+/* Hosts that may have guests of other domains come first: these are counted against limits. */
+static bool takes_in(struct daemon *d, const struct vi_id *peer)
+{
+    for (unsigned i = 0; i < ENV_MAX; i++) {
+        const struct env *e = &d->envs[i];
+        if (!e->used || !strcmp(e->def.home, d->me.cert.domain))
+            continue;
+        for (unsigned k = 0; k < e->n_participants; k++)
+            if (vi_id_equal(&e->participants[k], peer))
+                return true;
+    }
+    return false;
+}
+
+static unsigned by_summary(struct daemon *d, struct vi_id *out, unsigned most)
 {
     static struct ranked all[POLICY_PEERS];
-    struct daemon *d = arg;
-    const struct env *e = env_id ? daemon_env_by_id(d, env_id) : NULL;
     struct gossip_summary s;
     struct gossip_member m;
     struct policy_load l;
-    unsigned n = 0, k = 0;
+    unsigned n = 0;
     size_t pos = 0;
-    for (unsigned i = 0; e && i < e->n_participants && k < most - 1; i++)
-        if (gossip_member_find(d->gossip, &e->participants[i], &m) && m.state == GOSSIP_ALIVE)
-            out[k++] = m.id;
-    while (!e && n < POLICY_PEERS && gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
-        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&l, s.bytes, s.len) || l.observes)
+    while (n < POLICY_PEERS && gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
+        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&l, s.bytes, s.len) || (l.observes && !takes_in(d, &s.id)) ||
+            !gossip_member_find(d->gossip, &s.id, &m) || m.state != GOSSIP_ALIVE)
             continue;
         all[n].id = s.id;
-        all[n++].room = l.free_kb;
+        all[n++].room = takes_in(d, &s.id) ? UINT64_MAX : l.free_kb;
     }
     if (n > 0)
         qsort(all, n, sizeof all[0], by_room);
-    for (unsigned i = 0; i < n && k < most - 1; i++)
-        out[k++] = all[i].id;
+    n = n < most ? n : most;
+    for (unsigned i = 0; i < n; i++)
+        out[i] = all[i].id;
+    return n;
+}
+
+static unsigned hosts(void *arg, const struct vi_id *env_id, struct vi_id *out, unsigned most)
+{
+    struct daemon *d = arg;
+    const struct env *e = env_id ? daemon_env_by_id(d, env_id) : NULL;
+    struct gossip_member m;
+    unsigned k = e ? 0 : by_summary(d, out, most - 1);
+    for (unsigned i = 0; e && i < e->n_participants && k < most - 1; i++)
+        if (gossip_member_find(d->gossip, &e->participants[i], &m) && m.state == GOSSIP_ALIVE)
+            out[k++] = m.id;
     out[k++] = d->me.id;
     return k;
 }

@@ -335,27 +335,37 @@ void daemon_do_env_move(void *arg, struct rpc_call *call, struct vi_reader *para
     }
 }
 
-static bool move_param(struct rpc_call *call, struct vi_reader params, struct vi_id *id)
+/* A whole id, or the beginning of one that this host has to do with. */
+static bool move_param(struct daemon *d, struct rpc_call *call, struct vi_reader params, struct vi_id *id)
 {
-    char text[64];
+    static struct envmove_view v;
+    char text[64], have[VI_ID_TEXT];
+    unsigned pos = 0, found = 0;
     if (!rpc_param_text(call, params, "id", true, text, sizeof text))
         return false;
     if (vi_id_parse(id, text) == 0)
         return true;
-    rpc_error(call, VI_EINVAL, "`%s` is no move's id", text);
+    while (strlen(text) >= 4 && envmove_next(d->envmove->core, &pos, &v))
+        if (!strncmp(vi_id_format(&v.id, have), text, strlen(text)) && !(found && vi_id_equal(id, &v.id))) {
+            *id = v.id;
+            found++;
+        }
+    if (found == 1)
+        return true;
+    rpc_error(call, VI_EINVAL, "`%s` is no move's id, or the beginning of none of this host's", text);
     return false;
 }
 
 void daemon_do_env_move_show(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct vi_id id, none = {{0}};
-    if (move_param(call, *params, &id))
+    if (move_param(arg, call, *params, &id))
         order(arg, call, ENVMOVE_ASK_SHOW, &id, &none, &none);
 }
 
 void daemon_do_env_move_cancel(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct vi_id id, none = {{0}};
-    if (move_param(call, *params, &id))
+    if (move_param(arg, call, *params, &id))
         order(arg, call, ENVMOVE_ASK_CANCEL, &id, &none, &none);
 }

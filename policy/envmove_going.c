@@ -79,12 +79,14 @@ static void finish(struct envmoves *s, vi_time now, struct em_lead *l)
     say_go(s, now, l); /* who is left is told */
     for (unsigned i = 0; i < l->plan.n; i++)
         moved += l->plan.g[i].state == ENVMOVE_MOVED;
-    if (moved == l->plan.n)
+    if (moved == l->plan.n && l->incomplete)
+        snprintf(l->why, sizeof l->why, "a host did not say which guests it has; those stay: `violin env move` tries again");
+    else if (moved == l->plan.n)
         l->why[0] = '\0';
     else
         snprintf(l->why, sizeof l->why, "%u of its %u guests stay where they were: `violin env move` tries again",
                  l->plan.n - moved, l->plan.n);
-    em_lead_over(s, now, l, moved == l->plan.n ? EL_MOVED : EL_SPLIT);
+    em_lead_over(s, now, l, moved == l->plan.n && !l->incomplete ? EL_MOVED : EL_SPLIT);
 }
 
 static void leave_lost(struct envmoves *s, vi_time now, struct em_lead *l)

@@ -102,6 +102,8 @@ struct em_lead_host {
 
 struct em_lead {
     bool used, over, by_operator, moved_any;
+    bool incomplete; /* a host didn't say which guests it has */
+    unsigned looks;
     enum envmove_phase phase, then; /* then: after GIVING_BACK */
     struct vi_id id;
     uint64_t ballot;
@@ -137,7 +139,7 @@ struct em_room {
     unsigned round;
     vi_time since, entered, next, heard, room_at;
     int look;
-    unsigned tries;
+    unsigned tries, looks;
     struct envmove_plan shifts;
     struct vi_id bins[ENVMOVE_HOSTS];
     enum { EM_TO_DO, EM_DOING, EM_DONE } shifted[ENVMOVE_SHIFTS];
@@ -235,6 +237,8 @@ void em_send(struct envmoves *s, vi_time now, const struct vi_id *to, const stru
 /* envmove_look.c */
 int em_look_begin(struct envmoves *s, vi_time now, const struct vi_id *env, const struct vi_id *home);
 void em_look_end(struct envmoves *s, int *look);
+/* Did all answer? */
+bool em_look_whole(const struct em_look *k);
 void em_look_tick(struct envmoves *s, vi_time now);
 void em_look_message(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m);
 void em_decide_tick(struct envmoves *s, vi_time now);

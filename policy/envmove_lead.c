@@ -204,6 +204,11 @@ static void looking(struct envmoves *s, vi_time now, struct em_lead *l)
     }
     if (!s->looks[l->look].done)
         return;
+    l->incomplete = !em_look_whole(&s->looks[l->look]);
+    if (l->incomplete && ++l->looks < EM_TRIES) { /* who is overlooked stays behind */
+        em_look_end(s, &l->look);
+        return;
+    }
     take_guests(l, &s->looks[l->look]);
     em_look_end(s, &l->look);
     if (l->plan.n == 0) {
@@ -434,6 +439,7 @@ void em_lead_tick(struct envmoves *s, vi_time now)
         case EL_TAKING_OVER: em_taking_over_tick(s, now, l); break;
         case EL_GIVING_BACK: giving_back(s, now, l); break;
         case EL_BACKING_OFF:
+            l->looks = 0;
             if (now >= l->until)
                 em_lead_phase(s, now, l, EL_LOOKING, "");
             break;

@@ -45,6 +45,14 @@ void em_look_end(struct envmoves *s, int *look)
     *look = -1;
 }
 
+bool em_look_whole(const struct em_look *k)
+{
+    for (unsigned i = 0; i < k->n_hosts; i++)
+        if (!k->answered[i])
+            return false;
+    return true;
+}
+
 void em_look_tick(struct envmoves *s, vi_time now)
 {
     for (unsigned i = 0; i < EM_LOOKS; i++) {

@@ -275,6 +275,12 @@ static void checking(struct envmoves *s, vi_time now, struct em_room *r)
     }
     if (!s->looks[r->look].done)
         return;
+    if (!em_look_whole(&s->looks[r->look])) { /* who doesn't answer may have more of them */
+        em_look_end(s, &r->look);
+        if (++r->looks >= EM_TRIES)
+            refuse(s, now, r, "not all hosts say what they have of its home domain's guests");
+        return;
+    }
     if (within_limits(r, &s->looks[r->look], false))
         phase(s, now, r, ER_ROOM, "");
     else
