@@ -73,6 +73,15 @@ void em_going_begin(struct envmoves *s, vi_time now, struct em_lead *l)
 
 /* ---- the end ---- */
 
+static void follow(struct envmoves *s, vi_time now, const struct em_lead *l)
+{
+    struct vi_id id, env = l->plan.env, domain = l->plan.domain;
+    bool by_operator = l->by_operator;
+    vi_rng_id(s->rng, &id);
+    if (em_lead_start(s, now, &id, &env, &domain, 1, by_operator) == 0)
+        em_note(s, &id, &env, "the rest of it follows");
+}
+
 static void finish(struct envmoves *s, vi_time now, struct em_lead *l)
 {
     unsigned moved = 0;
@@ -87,6 +96,8 @@ static void finish(struct envmoves *s, vi_time now, struct em_lead *l)
         snprintf(l->why, sizeof l->why, "%u of its %u guests stay where they were: `violin env move` tries again",
                  l->plan.n - moved, l->plan.n);
     em_lead_over(s, now, l, moved == l->plan.n && !l->incomplete ? EL_MOVED : EL_SPLIT);
+    if (moved == l->plan.n && l->more)
+        follow(s, now, l);
 }
 
 static void leave_lost(struct envmoves *s, vi_time now, struct em_lead *l)

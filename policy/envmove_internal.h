@@ -102,6 +102,7 @@ struct em_lead_host {
 
 struct em_lead {
     bool used, over, by_operator, moved_any;
+    bool more;       /* it has more guests than one move takes along: another one follows */
     bool incomplete; /* a host didn't say which guests it has */
     unsigned looks;
     enum envmove_phase phase, then; /* then: after GIVING_BACK */

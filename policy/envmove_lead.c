@@ -184,14 +184,18 @@ int em_lead_cancel(struct envmoves *s, vi_time now, const struct vi_id *id)
 static void take_guests(struct em_lead *l, const struct em_look *k)
 {
     l->plan.n = 0;
+    l->more = false;
     for (unsigned i = 0; i < k->n_hosts; i++)
-        for (unsigned n = 0; k->answered[i] && n < k->seen[i].n && l->plan.n < ENVMOVE_GUESTS; n++) {
+        for (unsigned n = 0; k->answered[i] && n < k->seen[i].n; n++) {
             const struct envmove_guest *g = &k->seen[i].guest[n];
-            struct em_part *p = &l->plan.g[l->plan.n];
             if (!g->movable || !g->running || !vi_id_equal(&g->env, &l->plan.env))
                 continue;
-            *p = (struct em_part){.uuid = g->uuid, .from = k->host[i], .kb = g->kb, .pct = g->pct};
-            l->plan.n++;
+            if (l->plan.n == ENVMOVE_GUESTS) {
+                l->more = true;
+                break;
+            }
+            l->plan.g[l->plan.n++] =
+                (struct em_part){.uuid = g->uuid, .from = k->host[i], .kb = g->kb, .pct = g->pct};
         }
     em_lead_hosts(l);
 }

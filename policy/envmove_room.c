@@ -55,6 +55,13 @@ static void drop(struct envmoves *s, vi_time now, struct em_room *r)
         }
 }
 
+/* Its leases end by their terms, or their guests' hosts renew them. */
+static void forget(struct envmoves *s, struct em_room *r)
+{
+    em_look_end(s, &r->look);
+    r->used = false;
+}
+
 static void refuse(struct envmoves *s, vi_time now, struct em_room *r, const char *why)
 {
     char text[ENVMOVE_WHY];
@@ -359,6 +366,10 @@ static void begin(struct envmoves *s, vi_time now, const struct vi_id *from, con
     struct em_room *r = find(s, &m->move);
     struct envmove_env env = {0};
     const char *why;
+    for (unsigned i = 0; i < ENVMOVE_ROOMS; i++)
+        if (s->room[i].used && &s->room[i] != r && vi_id_equal(&s->room[i].domain, domain) &&
+            now - s->room[i].heard > EM_ANSWER)
+            forget(s, &s->room[i]); /* nobody asks for it any more */
     for (unsigned i = 0; i < ENVMOVE_ROOMS && !r; i++)
         if (!s->room[i].used)
             r = &s->room[i];
@@ -458,9 +469,8 @@ void em_room_tick(struct envmoves *s, vi_time now)
         struct em_room *r = &s->room[i];
         if (!r->used)
             continue;
-        if (now - r->heard > EM_HEARD) { /* leases end by their terms, or their guests' hosts renew them */
-            em_look_end(s, &r->look);
-            r->used = false;
+        if (now - r->heard > EM_HEARD) {
+            forget(s, r);
             continue;
         }
         switch (r->phase) {

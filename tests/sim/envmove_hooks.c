@@ -103,14 +103,14 @@ void ew_populate(void)
     ew->delay = (vi_time)(5 + vi_rng_below(&ew->rng, 200)) * VI_MSEC;
     for (unsigned d = 0; d < ew->n_domains; d++) {
         unsigned n = 3 + vi_rng_below(&ew->rng, 3);
-        ew->limits[d] = ew->roomy ? 16 : 2 + vi_rng_below(&ew->rng, 6);
+        ew->limits[d] = ew->roomy ? 32 : 2 + vi_rng_below(&ew->rng, 6);
         while (n-- > 0)
             add_host(d);
     }
     first = add_env(0, true);
     second = add_env(vi_rng_below(&ew->rng, 2), true);
     for (unsigned e = first; e <= second; e++) {
-        unsigned n = 2 + vi_rng_below(&ew->rng, 4);
+        unsigned n = ew->seed % 12 == 0 && e == first ? 18 : 2 + vi_rng_below(&ew->rng, 4); /* more than one move takes */
         add_guest(e, ew->env[e].home, true, GIB / 2, 20);
         while (n-- > 0)
             add_guest(e, ew->env[e].home, false, (ew->tight ? 5 : 2) * GIB / 2 + vi_rng_below(&ew->rng, GIB),
