@@ -120,7 +120,7 @@ static void on_prepare(uv_prepare_t *p)
     finish_stopping(d);
     now = daemon_now();
     next = earliest(d);
-    d->wake_at = next;
+    d->wake_at = next > now ? next : now; /* what was due before isn't lag */
     uv_update_time(&d->loop);
     uv_timer_start(&d->wake, on_wake,
                    next <= now ? 0 : (uint64_t)((next - now + VI_MSEC - 1) / VI_MSEC), 0);

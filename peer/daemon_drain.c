@@ -28,7 +28,7 @@ void daemon_drain_open(struct daemon *d)
 {
     d->drain_until = store_number(d->store, "drain", 0);
     d->paused_until = store_number(d->store, "paused-until", 0);
-    policy_set_draining(d->policy, d->drain_until != 0);
+    policy_set_draining(d->policy, daemon_now(), d->drain_until != 0);
 }
 
 bool daemon_paused(const struct daemon *d)
@@ -140,7 +140,7 @@ void daemon_do_drain(void *arg, struct rpc_call *call, struct vi_reader *params)
         d->drained = false;
         d->next_drain = 0;
         keep(d, "drain", d->drain_until);
-        policy_set_draining(d->policy, true);
+        policy_set_draining(d->policy, daemon_now(), true);
     }
     answer(d, call);
 }
@@ -159,7 +159,7 @@ void daemon_do_undrain(void *arg, struct rpc_call *call, struct vi_reader *param
         d->drain_until = 0;
         d->drained = false;
         keep(d, "drain", 0);
-        policy_set_draining(d->policy, false);
+        policy_set_draining(d->policy, daemon_now(), false);
         daemon_warn(d, WARN_DRAIN, NULL);
         daemon_event_done(d, daemon_event(d, "drain", d->me.cert.host, "this host takes guests again"));
     }

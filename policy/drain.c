@@ -7,10 +7,11 @@
 
 #define AT_ONCE 2
 
-void policy_set_draining(struct policy *p, bool draining)
+void policy_set_draining(struct policy *p, vi_time now, bool draining)
 {
     p->load.draining = draining;
-    p->next = 0; /* evaluate at once */
+    if (p->next > now)
+        p->next = now;
 }
 
 static struct guest_state *largest(struct policy *p, vi_time now, const bool *seen)

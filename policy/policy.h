@@ -167,7 +167,7 @@ const struct policy_effect *policy_effect(struct policy *p);
 /* When to step with the next POLICY_EV_EVALUATE. */
 vi_time policy_deadline(const struct policy *p);
 /* An operator's order: every guest that can leave does (policy/drain.c), and nobody is taken in. */
-void policy_set_draining(struct policy *p, bool draining);
+void policy_set_draining(struct policy *p, vi_time now, bool draining);
 void policy_set_automatic(struct policy *p, bool automatic);
 
 /* ---- the destination's side ------------------------------------------------------------------ */

@@ -54,7 +54,7 @@ static void test_all_leave(void **unused)
     ph_open(&h);
     ph_run(&h, 3);
     assert_int_equal(h.t.moves, 0);
-    policy_set_draining(h.p, true);
+    policy_set_draining(h.p, h.now, true);
     ph_evaluate(&h);
     assert_int_equal(h.t.moves, 2); /* the large one, then the middle one, to different hosts */
     assert_true(goes(middle));
@@ -84,7 +84,7 @@ static void test_nowhere(void **unused)
     (void)unused;
     h.peer[drained].load.draining = true;
     ph_open(&h);
-    policy_set_draining(h.p, true);
+    policy_set_draining(h.p, h.now, true);
     ph_run(&h, 3);
     assert_int_equal(h.t.moves, 0);
     assert_true(h.t.of_kind[POLICY_REFUSE] > 0);
@@ -101,7 +101,7 @@ static void test_failed_offer_rests(void **unused)
     unsigned a = ph_peer(&h, 9000, 0);
     (void)unused;
     ph_open(&h);
-    policy_set_draining(h.p, true);
+    policy_set_draining(h.p, h.now, true);
     ph_evaluate(&h);
     assert_true(goes(large));
     gone(large, a, VI_EREFUSED);
@@ -122,13 +122,13 @@ static void test_nobody_comes(void **unused)
     ph_open(&h);
     ph_evaluate(&h);
     assert_int_equal(policy_can_take(h.p, &needs, 0, 0, 0, why, sizeof why), 0);
-    policy_set_draining(h.p, true);
+    policy_set_draining(h.p, h.now, true);
     assert_int_equal(policy_can_take(h.p, &needs, 0, 0, 0, why, sizeof why), VI_EAGAIN);
     assert_non_null(strstr(why, "drained"));
     ph_evaluate(&h);
     assert_int_equal(policy_summary_decode(&l, h.t.summary.data, h.t.summary.len), 0);
     assert_true(l.draining && !l.observes);
-    policy_set_draining(h.p, false);
+    policy_set_draining(h.p, h.now, false);
     ph_evaluate(&h);
     assert_int_equal(policy_can_take(h.p, &needs, 0, 0, 0, why, sizeof why), 0);
     assert_int_equal(policy_summary_decode(&l, h.t.summary.data, h.t.summary.len), 0);
