@@ -46,6 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts, then three, in QEMU (no Xen needed here; about 25 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
+	@echo 'make model      the handover as a Promela model, all states with spin; broken variants that it must catch'
 	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay, move: INSTALL=1 installs what they are compared with)'
@@ -119,6 +120,11 @@ soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove
 	$(Q)SEEDS=$(or $(SEEDS),1000) $(BUILD)/tests/envmove
 	$(Q)$(BUILD)/violin-sim soak --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),2) --seed $(or $(SEED),1)
 
+# The models of tests/model/, all of their states, and variants that must be caught: at most 3 minutes.
+.PHONY: model
+model: need
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 900 model "$(PYTHON) tests/model/check_model.py --build $(BUILD)/model"
+
 # Two real Xen hosts in QEMU; what they need beside deploy/packages.txt is downloaded below build/xen.
 check-xen: deps
 	$(Q)$(MAKE) faults
@@ -132,6 +138,7 @@ check-many: faults
 	    "$(PYTHON) tests/net/test_many.py"
 check-long: deps
 	$(Q)SEEDS=1000 $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
+	$(Q)$(MAKE) model
 	$(Q)$(MAKE) check-many
 	$(Q)$(MAKE) faults
 	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"

@@ -286,9 +286,11 @@ void source_hv(struct handovers *s, vi_time now, struct handover *h, const struc
         break;
     case HANDOVER_OP_RESUME:
         if (ev->err) { /* looked at again by the tick; while the suspend is under way it is VI_EAGAIN */
-            if (ev->err == VI_ESTATE)
-                h->suspending = false;
             h->wait = W_NONE;
+            if (ev->err == VI_ESTATE && h->suspending) {
+                h->suspending = false; /* no suspend was under way: looked at once more, at once */
+                ho_hv(s, h, HANDOVER_OP_QUERY);
+            }
             break;
         }
         ho_state(s, now, h, HS_ABORTED, NULL);
@@ -371,6 +373,7 @@ void source_recover(struct handovers *s, vi_time now, struct handover *h)
         ho_send(s, h, M_GO);
         break;
     case HS_ABORTED:
+        h->suspending = true; /* as the peer before us may have found it, and not had the time to wait for */
         ho_state(s, now, h, HS_RESUMING, h->why);
         ho_hv(s, h, HANDOVER_OP_QUERY);
         break;

@@ -33,6 +33,7 @@ const char *const hw_fault_names[HW_FAULTS] = {
 
 static struct hw world;
 struct hw *hw = &world;
+struct hw_options hw_options;
 const struct vi_id hw_older = {.b = {0x66}};
 
 static void put(enum hw_kind kind, int to, vi_time delay, const struct vi_id *id, int err)
@@ -369,7 +370,7 @@ static void perform(int n, const struct handover_effect *fx)
         do_hv(n, fx);
         break;
     case HANDOVER_FX_ADMIT:
-        put(HW_DONE_ADMIT, n, 5 * VI_MSEC, &fx->id, 0);
+        put(HW_DONE_ADMIT, n, 5 * VI_MSEC, &fx->id, hw_options.refuses ? VI_EREFUSED : 0);
         break;
     case HANDOVER_FX_END_STREAM:
         if (hw->streaming)
@@ -385,6 +386,10 @@ static void perform(int n, const struct handover_effect *fx)
         for (unsigned i = 0; i < h->n_records; i++)
             if (vi_id_equal(&h->records[i].id, &fx->id))
                 h->records[i].gone = true;
+        break;
+    case HANDOVER_FX_STATE:
+        if (hw_options.states)
+            hw_options.states(fx);
         break;
     default:
         break;

@@ -105,6 +105,13 @@ struct hw {
 };
 extern struct hw *hw;
 extern const struct vi_id hw_older;
+/* What is asked of the worlds begun from now on. states: called with every STATE effect; NULL: nobody is. refuses: the
+ * destination admits nobody. */
+struct hw_options {
+    void (*states)(const struct handover_effect *fx);
+    bool refuses;
+};
+extern struct hw_options hw_options;
 
 /* From the start: the guest runs at host 0 and is told to move to host 1. older: an earlier move of
  * it, to a host that never answered, is still in the journal, as hw_older. */

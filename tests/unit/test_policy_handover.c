@@ -334,6 +334,45 @@ static void an_aborted_one_can_be_ended(void **state)
     assert_int_equal(taken[HANDOVER_FX_FORGET], 1);
 }
 
+/* Its peer restarted a second time while the suspend that the first one asked for was still under way: what the
+ * record ABORTED left isn't over before the hypervisor says that the guest can't be suspended any more. */
+static void a_suspend_outlives_two_restarts(void **state)
+{
+    static struct handover h;
+    struct handover_event ev = {.kind = HANDOVER_EV_RECORD, .id = handover_id(1)},
+                          end = {.kind = HANDOVER_EV_RECORDS_END};
+    uint8_t b[HANDOVER_RECORD_MAX];
+    int n;
+    (void)state;
+    memset(&h, 0, sizeof h);
+    h.role = HANDOVER_SOURCE;
+    h.peer = id[1];
+    memset(h.boot.b, 0x40, VI_ID_SIZE);
+    h.domid = guest.domid;
+    h.guest = guest;
+    n = ho_record_encode(&h, HS_ABORTED, b, sizeof b);
+    assert_true(n > 0);
+    ev.data = b;
+    ev.len = (size_t)n;
+    assert_int_equal(handovers_step(core[0], now, &ev), 0);
+    handovers_step(core[0], now, &end);
+    drain(0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_QUERY);
+    domain(0, guest.domid, true, false, false); /* it runs; the suspend hasn't stopped it yet */
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_RESUME);
+    tell(0, HANDOVER_EV_HV, VI_EAGAIN);
+    assert_int_equal(state_of(0, 1), HS_RESUMING);
+    wait_for(0, 2 * VI_SEC);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_QUERY);
+    domain(0, guest.domid, true, false, false);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_RESUME);
+    tell(0, HANDOVER_EV_HV, VI_ESTATE); /* it has ended: looked at once more, then it is over */
+    assert_int_equal(taken[HANDOVER_FX_HV], 1);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_QUERY);
+    domain(0, guest.domid, true, false, false);
+    assert_int_equal(state_of(0, 1), HS_ABORTED);
+}
+
 static void messages_are_bounded(void **state)
 {
     struct handover_effect offer;
@@ -393,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(others_have_no_word_in_it, set_up, tear_down),
         cmocka_unit_test_setup_teardown(table_is_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(an_aborted_one_can_be_ended, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_suspend_outlives_two_restarts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(messages_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(records_there_and_back, set_up, tear_down),
     };
