@@ -96,8 +96,14 @@ bool em_grant_persisted(struct envmoves *s, vi_time now, const struct vi_id *key
 void em_grant_recover(struct envmoves *s, vi_time now, const struct em_grant *found)
 {
     struct em_grant *g = found->over ? &s->last : &s->grant;
-    if (!found->over && g->used && g->phase == EG_GO && found->phase != EG_GO)
-        return;
+    if (g->used && !vi_id_equal(&g->move, &found->move)) { /* one that was over, which a full disk kept from saying so */
+        struct em_grant other = *found;
+        if (g->phase == EG_GO && found->phase != EG_GO) {
+            forget(s, &other);
+            return;
+        }
+        forget(s, g);
+    }
     if (found->over && s->grant.used && vi_id_equal(&s->grant.move, &found->move))
         s->grant.used = false; /* all records of it are read: this is the last */
     *g = *found;

@@ -108,7 +108,7 @@ void ew_populate(void)
             add_host(d);
     }
     first = add_env(0, true);
-    second = add_env(vi_rng_below(&ew->rng, 2), true);
+    second = add_env(vi_rng_below(&ew->rng, ew->n_domains), true);
     for (unsigned e = first; e <= second; e++) {
         unsigned n = ew->seed % 12 == 0 && e == first ? 18 : 2 + vi_rng_below(&ew->rng, 4); /* more than one move takes */
         add_guest(e, ew->env[e].home, true, GIB / 2, 20);

@@ -178,7 +178,7 @@ static const char *play(uint64_t seed, bool trace)
     else {
         (void)ew_order(0, to);
         if (seed % 2)
-            (void)ew_order(1, (ew->env[1].home + 1) % ew->n_domains);
+            (void)ew_order(1, to != ew->env[1].home ? to : 0); /* to the same domain, if that isn't its own */
     }
     ew_turn(ew->now + 1800 * VI_SEC);
     sum.undecided += ew_operator_decides();
