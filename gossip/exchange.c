@@ -71,9 +71,11 @@ void gsp_store_tick(struct gossip *g)
 {
     struct gsp_store *s = &g->store;
     struct digest d = {.g = g};
-    unsigned most = g->cfg.store_datagrams, all = s->records + s->summaries;
+    unsigned most = g->cfg.store_datagrams, all;
 
     g->next_store = g->now + g->cfg.store_interval;
+    gsp_store_drop_over(g);
+    all = s->records + s->summaries;
     if (gsp_pick(g, NULL, 1, &d.to) != 1)
         return;
     if (all <= DIGEST_MAX) {
@@ -276,7 +278,7 @@ static void take_record(struct gossip *g, const struct gsp_entry *e, const uint8
     uint32_t i = gsp_store_find(g, e->kind, &e->key);
     bool changed;
 
-    if (i != GSP_NONE && e->version < g->store.e[i].version)
+    if ((i != GSP_NONE && e->version < g->store.e[i].version) || gsp_store_over(g, e))
         return;
     if (!e->len || !g->cfg.accept ||
         !g->cfg.accept(g->cfg.arg, e->kind, &e->key, &e->origin, e->version, bytes, e->len)) {

@@ -66,6 +66,7 @@ static bool config_ok(const struct gossip_config *c)
            c->confirmations < GSP_ACCUSERS && c->gossip_interval > 0 && c->gossip_fanout >= 1 &&
            c->gossip_fanout <= 16 && c->retransmit >= 1 && c->sync_interval > 0 && c->lost_every >= 1 &&
            c->store_interval > 0 && c->store_datagrams >= 1 && c->lag_limit > 0 &&
+           (!c->mortal_kind || (c->mortal_life > 0 && c->mortal_life <= VI_HOUR)) &&
            c->max_members >= 2 && c->max_members <= 1000000 && c->sign && c->verify && c->admit;
 }
 
@@ -353,10 +354,10 @@ static int set_record(struct gossip *g, const struct gossip_event *ev)
 {
     struct gsp_entry e = {.kind = ev->record.kind, .key = ev->record.key,
                           .origin = ev->record.origin, .version = ev->record.version,
-                          .len = ev->record.len, .born = g->now};
+                          .len = ev->record.len, .born = g->now - ev->record.age};
     bool changed;
 
-    if (!e.kind || !e.len || e.len > GOSSIP_RECORD_MAX)
+    if (!e.kind || !e.len || e.len > GOSSIP_RECORD_MAX || ev->record.age < 0 || gsp_store_over(g, &e))
         return VI_EINVAL;
     return gsp_store_put(g, &e, ev->record.bytes, &changed);
 }

@@ -84,6 +84,8 @@ struct gossip_config {
     uint32_t max_members;     /* with ourselves */
     uint32_t max_records;     /* without summaries (there is one a member) */
     uint32_t max_per_origin;  /* records of one origin */
+    uint8_t mortal_kind;      /* records of this kind are said again and again: when they are that old they */
+    vi_time mortal_life;      /*   are dropped, and not taken from others; ≤ 1 hour. Kind 0: none is */
 
     /* Members' words shared by the cores of one process that have this pool; NULL: each has its own.
      * Outlives them. What one core found authentic, the others take without looking again. */
@@ -154,7 +156,8 @@ struct gossip_event {
             struct vi_id key, origin;
             uint64_t version;
             const uint8_t *bytes;
-            size_t len; /* 1 … GOSSIP_RECORD_MAX */
+            size_t len;  /* 1 … GOSSIP_RECORD_MAX */
+            vi_time age; /* 0: said now */
         } record;
     };
 };
@@ -226,7 +229,7 @@ struct gossip;
 struct gossip *gossip_new(const struct gossip_config *cfg, struct vi_rng *rng, vi_time now);
 void gossip_free(struct gossip *g);
 /* One event in; everything it points to is copied. 0, or for the owner's own events VI_EINVAL,
- * VI_EFULL, VI_EAUTH (record not accepted), VI_EEXIST (as new or newer is there), VI_ESTATE (after
+ * VI_EFULL, VI_EEXIST (as new or newer is there), VI_ESTATE (after
  * LEAVE), VI_ENOMEM. Bad datagrams are counted, never an error. */
 int gossip_step(struct gossip *g, vi_time now, const struct gossip_event *ev);
 /* The oldest effect not taken, or NULL. Borrowed until the next call with g. Sends beyond 4096
@@ -275,6 +278,7 @@ struct gossip_record {
     uint64_t version;
     const uint8_t *bytes; /* borrowed until the next step */
     size_t len;
+    vi_time age; /* since it was said, as far as those who passed it on tell; beyond an hour it stops growing on the way */
 };
 bool gossip_record_next(const struct gossip *g, size_t *pos, struct gossip_record *out);
 bool gossip_record_get(const struct gossip *g, uint8_t kind, const struct vi_id *key,

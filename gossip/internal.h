@@ -271,6 +271,9 @@ int gsp_store_put(struct gossip *g, const struct gsp_entry *in, const uint8_t *b
 uint32_t gsp_store_find(const struct gossip *g, uint8_t kind, const struct vi_id *key);
 void gsp_store_drop_summary(struct gossip *g, const struct vi_id *id);
 void gsp_store_drop_origin(struct gossip *g, const struct vi_id *id);
+void gsp_store_drop_own(struct gossip *g, const struct vi_id *id); /* what a peer said of itself */
+bool gsp_store_over(const struct gossip *g, const struct gsp_entry *e); /* too old to count */
+void gsp_store_drop_over(struct gossip *g);
 int gsp_store_set_summary(struct gossip *g, const uint8_t *bytes, size_t len);
 
 /* exchange.c */

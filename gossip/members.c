@@ -358,6 +358,7 @@ void gsp_member_remove(struct gossip *g, uint32_t i)
     doubt_end(g, i);
     gsp_unrumour(g, i);
     gsp_store_drop_summary(g, gsp_id(m));
+    gsp_store_drop_own(g, gsp_id(m));
     gsp_idmap_remove(&g->map, i);
     g->ndead -= m->state == GOSSIP_DEAD;
     g->members--;

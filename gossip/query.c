@@ -86,10 +86,11 @@ bool gossip_summary_next(const struct gossip *g, vi_time now, size_t *pos,
     return false;
 }
 
-static void show_record(const struct gsp_entry *e, struct gossip_record *out)
+static void show_record(const struct gossip *g, const struct gsp_entry *e, struct gossip_record *out)
 {
     *out = (struct gossip_record){.kind = e->kind, .key = e->key, .origin = e->origin,
-                                  .version = e->version, .bytes = e->bytes, .len = e->len};
+                                  .version = e->version, .bytes = e->bytes, .len = e->len,
+                                  .age = g->now > e->born ? g->now - e->born : 0};
 }
 
 bool gossip_record_next(const struct gossip *g, size_t *pos, struct gossip_record *out)
@@ -99,7 +100,7 @@ bool gossip_record_next(const struct gossip *g, size_t *pos, struct gossip_recor
 
         if (!e->used || !e->kind)
             continue;
-        show_record(e, out);
+        show_record(g, e, out);
         return true;
     }
     return false;
@@ -112,7 +113,7 @@ bool gossip_record_get(const struct gossip *g, uint8_t kind, const struct vi_id 
 
     if (i == GSP_NONE || !vi_id_equal(&g->store.e[i].key, key))
         return false;
-    show_record(&g->store.e[i], out);
+    show_record(g, &g->store.e[i], out);
     return true;
 }
 

@@ -104,6 +104,27 @@ void gsp_store_drop_origin(struct gossip *g, const struct vi_id *id)
             drop(g, i);
 }
 
+/* Records that tell of the peer that said them go with it; what it said of others stays. */
+void gsp_store_drop_own(struct gossip *g, const struct vi_id *id)
+{
+    for (uint32_t i = 0; i < g->store.n; i++)
+        if (g->store.e[i].used && g->store.e[i].kind && vi_id_equal(&g->store.e[i].key, id) &&
+            vi_id_equal(&g->store.e[i].origin, id))
+            drop(g, i);
+}
+
+bool gsp_store_over(const struct gossip *g, const struct gsp_entry *e)
+{
+    return e->kind && e->kind == g->cfg.mortal_kind && g->now - e->born >= g->cfg.mortal_life;
+}
+
+void gsp_store_drop_over(struct gossip *g)
+{
+    for (uint32_t i = 0; g->cfg.mortal_kind && i < g->store.n; i++)
+        if (g->store.e[i].used && gsp_store_over(g, &g->store.e[i]))
+            drop(g, i);
+}
+
 static int room_for(struct gossip *g, const struct gsp_entry *in)
 {
     struct gsp_store *s = &g->store;

@@ -282,6 +282,70 @@ static bool records(struct peers *p, unsigned n, struct vi_rng *r)
     return true;
 }
 
+#define MORTAL 9 /* a kind of record */
+#define LIFE   (5 * VI_MIN)
+#define KEEP   (10 * VI_MIN)
+
+static void tune(struct gossip_config *c)
+{
+    c->mortal_kind = MORTAL;
+    c->mortal_life = LIFE;
+    c->dead_keep = KEEP;
+}
+
+static unsigned holders(struct peers *p, unsigned n, uint8_t kind, const struct vi_id *key)
+{
+    struct gossip_record rec;
+    unsigned have = 0;
+
+    for (unsigned k = 0; k < n; k++)
+        have += peers_core(p, k) && gossip_record_get(peers_core(p, k), kind, key, &rec);
+    return have;
+}
+
+static void say_mortal(struct peers *p, unsigned k, uint8_t kind, uint64_t version)
+{
+    uint8_t bytes[100] = {0};
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
+
+    ev.record.kind = kind;
+    ev.record.key = ev.record.origin = *peers_id(p, k);
+    ev.record.version = version;
+    peers_record(p, k, kind, &ev.record.key, version, bytes, sizeof bytes);
+    ev.record.bytes = bytes;
+    ev.record.len = sizeof bytes;
+    peers_event(p, k, &ev);
+}
+
+/* What is said again and again is forgotten everywhere once nobody says it any more, and nobody who still has it
+ * brings it back; another kind stays. What a peer said of itself goes with it. */
+static bool mortal(struct peers *p, unsigned n, struct vi_rng *r)
+{
+    struct gossip_event leave = {.kind = GOSSIP_EV_LEAVE};
+
+    *world_net(peers_world(p)) = rough;
+    start_all(p, n);
+    CHECK(settle(p, 60 * VI_SEC) >= 0, "not all know all");
+    for (unsigned k = 0; k < 2; k++) {
+        say_mortal(p, k, MORTAL, 1);
+        say_mortal(p, k, 1, 1);
+    }
+    run(p, 2 * VI_MIN);
+    CHECK(holders(p, n, MORTAL, peers_id(p, 0)) == n && holders(p, n, 1, peers_id(p, 0)) == n, "it isn't everywhere");
+    say_mortal(p, 1, MORTAL, 2);
+    peers_event(p, 0, &leave);
+    run(p, 10 * VI_SEC);
+    world_crash(peers_world(p), 0);
+    run(p, 4 * VI_MIN + (vi_time)vi_rng_below(r, 1000) * VI_MSEC);
+    CHECK(!holders(p, n, MORTAL, peers_id(p, 0)), "%u still have it", holders(p, n, MORTAL, peers_id(p, 0)));
+    CHECK(holders(p, n, MORTAL, peers_id(p, 1)) == n - 1, "what was said again is gone");
+    CHECK(holders(p, n, 1, peers_id(p, 0)) == n - 1, "another kind is gone");
+    run(p, KEEP);
+    CHECK(!holders(p, n, 1, peers_id(p, 0)), "its record didn't go with it");
+    CHECK(holders(p, n, 1, peers_id(p, 1)) == n - 1, "a member's record went");
+    return true;
+}
+
 /* Anything at any time, then peace. */
 static bool chaos(struct peers *p, unsigned n, struct vi_rng *r)
 {
@@ -362,14 +426,14 @@ static const struct {
     {"crash", crash_known},     {"rough", rough_weather}, {"partition", partition},
     {"one-way", one_way},       {"stalls", stalls},       {"leave", leaving},
     {"lost-disk", lost_disk},   {"all-off", all_off},     {"records", records},
-    {"chaos", chaos},           {"lonely", lonely},
+    {"chaos", chaos},           {"lonely", lonely},       {"mortal", mortal},
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
 static bool one(uint64_t seed, size_t c, uint64_t *hash)
 {
     struct peers_config cfg = {.seed = seed, .n = 16 + (unsigned)(seed % 9), .net = good,
-                               .crypto = seed % 10 == 0};
+                               .crypto = seed % 10 == 0, .tune = tune};
     struct peers *p = peers_new(&cfg);
     bool ok;
 

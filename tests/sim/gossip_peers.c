@@ -111,8 +111,9 @@ static bool accept(void *arg, uint8_t kind, const struct vi_id *key, const struc
     struct peer *me = arg;
     unsigned n = peers_index(me->p, origin);
     uint8_t text[1 + VI_ID_SIZE + 8 + GOSSIP_RECORD_MAX];
+    struct gossip_member m;
 
-    if (!kind || len < RECORD_HEAD || len > GOSSIP_RECORD_MAX || memcmp(bytes, &version, 8) != 0 || n == me->p->cfg.n)
+    if (!gossip_member_find(me->g, origin, &m) || !kind || len < RECORD_HEAD || len > GOSSIP_RECORD_MAX || memcmp(bytes, &version, 8) != 0 || n == me->p->cfg.n)
         return false;
     return verify(arg, me->p->disk[n].pk, text, record_text(text, kind, key, version, bytes, len), bytes + 8);
 }
