@@ -29,11 +29,19 @@ static const char *state_of(const struct fed_domain *f, vi_time now)
     return f->heard ? "not heard of lately" : "waiting for the other side";
 }
 
+/* A representative that hasn't heard of its hosts' loads yet says none. */
+static bool has_load(const struct fed_summary *s)
+{
+    return s->cpu_pct || s->memory_mib;
+}
+
 static void write_summary(struct vi_writer *w, const struct fed_summary *s)
 {
     put_uint(w, "hosts", s->hosts);
     put_uint(w, "suspects", s->suspects);
     put_uint(w, "environments", s->environments);
+    if (!has_load(s))
+        return;
     put_uint(w, "cpu_pct", s->cpu_pct);
     put_uint(w, "cpu_used_pct", s->cpu_used_pct);
     put_uint(w, "memory_mib", s->memory_mib);
@@ -50,7 +58,7 @@ static void write_domain(struct daemon *d, struct vi_writer *w, const struct fed
     for (unsigned i = 0; i < d->fed->n_hosts; i++)
         here += !strcmp(d->fed->hosts[i].cert.domain, f->trust.with.domain);
     cert_authority_id(&a, f->trust.with.authority);
-    vi_write_map(w, 5U + (f->heard != 0) + (rep ? 2U : 0) + (fresh ? 7U : 0) + (l->guests ? 3U : 0));
+    vi_write_map(w, 5U + (f->heard != 0) + (rep ? 2U : 0) + (fresh ? has_load(&f->view.summary) ? 7U : 3U : 0) + (l->guests ? 3U : 0));
     put_text(w, "domain", f->trust.with.domain);
     put_text(w, "state", state_of(f, now));
     put_text(w, "authority", vi_id_format(&a, id));

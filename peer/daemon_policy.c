@@ -106,13 +106,14 @@ static unsigned peers_of(struct daemon *d, vi_time now, struct policy_peer *peer
 void daemon_policy_domain_load(struct daemon *d, struct fed_summary *out)
 {
     struct gossip_summary s;
+    struct gossip_member m;
     struct policy_load l;
     double capacity = 0, demand = 0;
     uint64_t total = 0, available = 0;
     size_t pos = 0;
     while (gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
-        if (policy_summary_decode(&l, s.bytes, s.len))
-            continue;
+        if (!gossip_member_find(d->gossip, &s.id, &m) || m.state != GOSSIP_ALIVE || policy_summary_decode(&l, s.bytes, s.len))
+            continue; /* what a dead host had isn't to be had */
         capacity += l.capacity_pct;
         demand += l.demand_pct;
         total += l.total_kb;
@@ -381,12 +382,13 @@ static void write_numbers(struct daemon *d, struct vi_writer *w, const struct hv
     bool known = policy_view(d->policy, daemon_now(), &g->uuid, &v);
     const struct env *e = daemon_guest_env(d, g);
     vi_write_str(w, "numbers");
-    vi_write_map(w, 5U + (known && v.measured ? 4U : 0) + (known && v.fresh_report ? 3U : 0));
+    vi_write_map(w, 4U + (e != NULL) + (known && v.measured ? 4U : 0) + (known && v.fresh_report ? 3U : 0));
     put_number(w, "memory_mib", MIB(g->current_kb));
     put_number(w, "memory_maximum_mib", MIB(g->max_kb));
     put_uint(w, "weight", g->weight);
     put_uint(w, "vcpus", g->vcpus);
-    put_uint(w, "shares_of_environment", e ? e->def.shares : 0);
+    if (e)
+        put_uint(w, "shares_of_environment", e->def.shares);
     if (known && v.measured) {
         put_number(w, "cpu_used_pct", v.used_pct);
         put_number(w, "cpu_demand_pct", v.demand_pct);

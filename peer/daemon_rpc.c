@@ -95,7 +95,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 16U + daemon_drain_fields(d));
+    vi_write_map(w, 14U + (d->own_addr.family != 0) + (d->host.kind[0] != 0) + daemon_drain_fields(d));
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
@@ -103,11 +103,13 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     put_text(w, "mode", d->cfg.mode);
     daemon_drain_write(d, w);
     put_number(w, "uptime_s", (double)(daemon_now() - d->started) / 1e6);
-    put_text(w, "address", d->address);
+    if (d->own_addr.family)
+        put_text(w, "address", d->address);
     write_hypervisor(d, w);
     daemon_write_members_count(d, w);
     daemon_write_standing(d, w);
-    put_uint(w, "guests", n_guests);
+    if (d->host.kind[0])
+        put_uint(w, "guests", n_guests);
     daemon_policy_load(d, w);
     daemon_handover_counts(d, w);
     daemon_envmove_counts(d, w);
