@@ -189,7 +189,9 @@ void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key
     }
     if (kind != ENV_RECORD_DEFINITION || env_definition_decode(&def, r.bytes, r.len))
         return;
-    if (store_put(d->store, STORE_RECORD, key, r.bytes, r.len))
+    /* what another domain removed it doesn't say for ever: no place is kept for it */
+    if (def.removed && strcmp(def.home, d->me.cert.domain) ? store_delete(d->store, STORE_RECORD, key)
+                                                           : store_put(d->store, STORE_RECORD, key, r.bytes, r.len))
         daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
     take_definition(d, &def);
 }

@@ -120,7 +120,7 @@ bool fed_judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_
            fed_verify(FED_RECORD_TRUST, bytes, len, c.ed) == 0;
 }
 
-static bool judge_presence(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+static bool judge_presence(struct daemon *d, const struct gossip *g, const struct vi_id *key, const struct vi_id *origin,
                            uint64_t version, const uint8_t *bytes, size_t len)
 {
     struct fed_presence p;
@@ -130,7 +130,7 @@ static bool judge_presence(struct daemon *d, const struct vi_id *key, const stru
         return false;
     cert_peer_id(&id, c.ed);
     return vi_id_equal(key, &id) && vi_id_equal(origin, &id) && p.version == version &&
-           fed_verify(FED_RECORD_PRESENCE, bytes, len, c.ed) == 0;
+           fed_verify(FED_RECORD_PRESENCE, bytes, len, c.ed) == 0 && fed_room_presence(d, g, key, c.domain);
 }
 
 /* Said by one of our own members; nothing but where to look and how full it is. */
@@ -147,6 +147,15 @@ static bool judge_view(struct daemon *d, const struct vi_id *key, const struct v
     return vi_id_equal(key, &want) && v.version == version && fed_verify(FED_RECORD_VIEW, bytes, len, m.key) == 0;
 }
 
+/* Also of our own domain, by one that represented it before us: ours are to be newer. */
+static bool represents(struct daemon *d, const struct vi_id *origin, const char *domain, struct gossip_member *m)
+{
+    struct cert c;
+    if (d->fed->gossip && gossip_member_find(d->fed->gossip, origin, m) && m->key && good_cert(d, m->cert, m->cert_len, &c))
+        return !strcmp(c.domain, domain);
+    return !strcmp(domain, d->me.cert.domain) && gossip_member_find(d->gossip, origin, m) && m->key;
+}
+
 /* Said by a representative of that domain, to representatives. */
 static bool judge_summary(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
                           uint64_t version, const uint8_t *bytes, size_t len)
@@ -154,9 +163,7 @@ static bool judge_summary(struct daemon *d, const struct vi_id *key, const struc
     struct gossip_member m;
     struct fed_summary s;
     struct vi_id want;
-    struct cert c;
-    if (fed_summary_decode(&s, bytes, len) || !d->fed->gossip || !gossip_member_find(d->fed->gossip, origin, &m) ||
-        !m.key || !good_cert(d, m.cert, m.cert_len, &c) || strcmp(c.domain, s.domain))
+    if (fed_summary_decode(&s, bytes, len) || !represents(d, origin, s.domain, &m))
         return false;
     fed_domain_key(&want, s.domain);
     return vi_id_equal(key, &want) && s.version == version &&
@@ -174,17 +181,17 @@ static bool judge_statement(struct daemon *d, const struct vi_id *key, const str
 bool daemon_federation_accepts(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
                                uint64_t version, const uint8_t *bytes, size_t len)
 {
-    return kind != FED_RECORD_SUMMARY && fed_accept(d, kind, key, origin, version, bytes, len);
+    return kind != FED_RECORD_SUMMARY && fed_accept(d, d->gossip, kind, key, origin, version, bytes, len);
 }
 
-bool fed_accept(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
-                uint64_t version, const uint8_t *bytes, size_t len)
+bool fed_accept(struct daemon *d, const struct gossip *g, unsigned kind, const struct vi_id *key,
+                const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len)
 {
-    if (!d->fed)
+    if (!d->fed || !fed_version_sane(version))
         return false;
     switch (kind) {
     case FED_RECORD_TRUST: return fed_judge_trust(d, key, origin, version, bytes, len);
-    case FED_RECORD_PRESENCE: return judge_presence(d, key, origin, version, bytes, len);
+    case FED_RECORD_PRESENCE: return judge_presence(d, g, key, origin, version, bytes, len);
     case FED_RECORD_VIEW: return judge_view(d, key, origin, version, bytes, len);
     case FED_RECORD_SUMMARY: return judge_summary(d, key, origin, version, bytes, len);
     case FED_RECORD_STATEMENT: return version == 1 && judge_statement(d, key, origin, bytes, len);
@@ -221,16 +228,6 @@ bool fed_takes_part(struct daemon *d, const struct vi_id *peer)
     return false;
 }
 
-static unsigned askers(struct daemon *d)
-{
-    struct mesh_peer_info p;
-    unsigned n = 0;
-    size_t pos = 0;
-    while (mesh_peer_next(mesh_io_core(d->mesh), &pos, &p))
-        n += p.cert && !own(d, p.cert) && !fed_takes_part(d, &p.id);
-    return n;
-}
-
 /* Hosts of other domains get a session if they take part in an environment that may be here, or speak
  * with this host as a representative; a few more may ask who that is. */
 bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct cert *c)
@@ -240,9 +237,10 @@ bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct
         return daemon_keys_refuses(d, peer, c);
     if (!d->fed || !fed_find(d, c->domain) || fed_gone(d, peer))
         return true;
-    if (d->fed->rep.acting || fed_takes_part(d, peer))
+    if (fed_takes_part(d, peer))
         return false;
-    return d->mesh && askers(d) >= FED_ASKERS;
+    return d->fed->rep.acting ? fed_sessions(d, peer, c->domain) >= FED_SESSIONS_EACH
+                              : fed_sessions(d, peer, NULL) >= FED_ASKERS;
 }
 
 /* What a host of another domain may say on a channel. */
@@ -351,7 +349,7 @@ void daemon_federation_presence(struct daemon *d, vi_time now)
     }
 }
 
-static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len)
+static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len, vi_time age)
 {
     struct fed_presence p;
     struct fed_host *h;
@@ -365,13 +363,20 @@ static void take_presence(struct daemon *d, const uint8_t *bytes, size_t len)
         return;
     h->said = p;
     h->cert = c;
-    h->at = daemon_now();
+    h->at = daemon_now() - age;
     if (p.addr.family)
         (void)mesh_io_connect(d->mesh, &id, c.x, &p.addr);
     daemon_envs_participants(d);
 }
 
 /* ---- views ---- */
+
+/* The first one after a start may have lain with some member for long. Later ones are new: they follow it. */
+static bool recent(const struct fed_view *v)
+{
+    vi_time ago = vi_clock_wall() - (vi_time)v->version;
+    return ago < FED_STALE && ago > -FED_STALE;
+}
 
 static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
 {
@@ -385,8 +390,9 @@ static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
     if (!f)
         return;
     other = memcmp(&f->view.rep, &v.rep, sizeof v.rep) != 0;
-    if (v.summary.version > f->view.summary.version)
+    if (v.summary.version > f->view.summary.version && (f->viewed || recent(&v)))
         f->heard = daemon_now();
+    f->viewed = true;
     f->view = v;
     fed_domain_key(&key, v.summary.domain);
     if (other && store_put(d->store, STORE_FEDERATION_VIEW, &key, bytes, len))
@@ -395,14 +401,14 @@ static void take_view(struct daemon *d, const uint8_t *bytes, size_t len)
         represent_seeds(d);
 }
 
-void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len)
+void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len, vi_time age)
 {
     if (kind == FED_RECORD_TRUST)
         fed_take_trust(d, bytes, len);
     else if (kind == FED_RECORD_VIEW)
         take_view(d, bytes, len);
     else if (kind == FED_RECORD_PRESENCE)
-        take_presence(d, bytes, len);
+        take_presence(d, bytes, len, age);
     else if (kind == FED_RECORD_STATEMENT)
         fed_take_statement(d, bytes, len, true);
 }
@@ -414,7 +420,7 @@ void daemon_federation_record(struct daemon *d, unsigned kind, const struct vi_i
     if (!gossip_record_get(d->gossip, (uint8_t)kind, key, &r) || r.len > sizeof b)
         return;
     memcpy(b, r.bytes, r.len); /* the gossip's own may go with the next step */
-    fed_take(d, kind, b, r.len);
+    fed_take(d, kind, b, r.len, r.age);
 }
 
 /* ---- our card ---- */

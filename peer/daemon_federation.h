@@ -1,6 +1,7 @@
 /* The daemon and other domains: what daemon_federation.c (hosts of other domains, who may have a
  * session and for what), daemon_represent.c (representing the own domain, the representatives' gossip) and
- * daemon_federation_rpc.c (the control socket) share; daemon_federation_trust.c has trust itself and statements about keys. */
+ * daemon_federation_rpc.c (the control socket) share; daemon_federation_trust.c has trust itself and statements about keys,
+ * daemon_federation_bounds.c what one domain may have of what is for all. */
 #ifndef PEER_DAEMON_FEDERATION_H
 #define PEER_DAEMON_FEDERATION_H
 
@@ -15,7 +16,14 @@
 #define FED_GONE_EACH   256             /* … nor more of one domain: it can't use up what others need */
 #define FED_STATEMENTS  2048            /* of other domains about their keys that are kept */
 #define FED_AUTHORITIES 3               /* of another domain at a time: one, its successor, and one more in haste */
+#define FED_HOSTS_EACH  512             /* hosts of one domain */
+#define FED_ENVS        32              /* environments of other domains; as many again stay for our own … */
+#define FED_ENVS_EACH   16              /* … and of one domain; */
+#define FED_ENVS_EVER   256             /* with those that it removed */
+#define FED_REPRESENT_EACH 8            /* members of one domain that live in the representatives' gossip */
 #define FED_ASKERS      8               /* sessions with hosts of other domains that only look for our representative */
+#define FED_SESSIONS_EACH 32            /* of a representative with hosts of one domain that take part in nothing */
+#define FED_AHEAD       (3650 * 24 * VI_HOUR) /* a version is a clock, which isn't that wrong */
 #define FED_REDIRECTS   32
 #define FED_STALE       (60 * VI_SEC)   /* a summary that old says nothing any more */
 #define FED_PUBLISH     (10 * VI_SEC)   /* our summary to the others */
@@ -30,6 +38,7 @@ struct fed_domain {
     struct fed_trust trust;
     struct fed_view view; /* version 0: nothing is known */
     vi_time heard;        /* a newer summary; 0: never */
+    bool viewed;          /* a view came since this host started */
 };
 
 /* A host of another domain that takes part in environments that we know. */
@@ -76,14 +85,23 @@ bool fed_judge_trust(struct daemon *d, const struct vi_id *key, const struct vi_
 struct fed_domain *fed_find(struct daemon *d, const char *domain); /* not withdrawn; NULL: none */
 bool fed_any(const struct daemon *d);
 /* Judges and takes a record that came by either store. */
-bool fed_accept(struct daemon *d, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
-                uint64_t version, const uint8_t *bytes, size_t len);
-void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len);
+bool fed_accept(struct daemon *d, const struct gossip *g, unsigned kind, const struct vi_id *key,
+                const struct vi_id *origin, uint64_t version, const uint8_t *bytes, size_t len);
+void fed_take(struct daemon *d, unsigned kind, const uint8_t *bytes, size_t len, vi_time age);
 bool fed_gone(const struct daemon *d, const struct vi_id *peer);
 /* Is it of our domain, by its session's certificate? */
 bool fed_foreign(struct daemon *d, const struct vi_id *peer, struct cert *c);
 /* Does it take part in an environment that we know and that may be here? */
 bool fed_takes_part(struct daemon *d, const struct vi_id *peer);
+
+/* daemon_federation_bounds.c: is there room for one more of that domain? What is there already has it. g: the store
+ * that it is for. */
+bool fed_version_sane(uint64_t version);
+bool fed_room_presence(struct daemon *d, const struct gossip *g, const struct vi_id *key, const char *domain);
+bool fed_room_definition(struct daemon *d, const struct gossip *g, const struct env_definition *e);
+bool fed_room_representative(struct daemon *d, const struct vi_id *id, const char *domain);
+/* Sessions with other domains' hosts (domain NULL), or that one's, that take part in nothing here; without one peer. */
+unsigned fed_sessions(struct daemon *d, const struct vi_id *but, const char *domain);
 
 /* daemon_federation_trust.c */
 bool fed_statement_good(struct daemon *d, const uint8_t *bytes, size_t len);

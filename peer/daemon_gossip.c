@@ -1,5 +1,5 @@
 /* The daemon and the gossip: membership on the mesh, load summaries, environment records. */
-#include "peer/daemon_internal.h"
+#include "peer/daemon_federation.h"
 
 #include <ifaddrs.h>
 #include <net/if.h>
@@ -27,6 +27,8 @@ void daemon_gossip_encode_addr(struct gossip_addr *out, const struct mesh_addr *
     out->b[2] = (uint8_t)a->port;
     memcpy(out->b + 3, a->ip, n);
 }
+
+#define KNOWN_TRIED 192 /* of the members remembered; the gossip has room for 256 seeds, the configuration's come first */
 
 void daemon_gossip_addr(struct mesh_addr *out, const struct gossip_addr *a)
 {
@@ -148,7 +150,7 @@ static bool do_admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP
     return good_cert(arg, bytes, len, &c) && !memcmp(c.ed, key, 32);
 }
 
-bool daemon_gossip_definition(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+bool daemon_gossip_definition(struct daemon *d, const struct gossip *g, const struct vi_id *key, const struct vi_id *origin,
                               uint64_t version, const uint8_t *bytes, size_t len)
 {
     struct env_definition e;
@@ -160,15 +162,17 @@ bool daemon_gossip_definition(struct daemon *d, const struct vi_id *key, const s
         return false;
     cert_peer_id(&id, c.ed);
     return vi_id_equal(&e.id, key) && vi_id_equal(&id, origin) && e.version == version && (c.caps & CERT_ENV) &&
-           !strcmp(e.home, c.domain) && env_record_verify(bytes, len, c.ed) == 0;
+           !strcmp(e.home, c.domain) && env_record_verify(bytes, len, c.ed) == 0 && fed_room_definition(d, g, &e);
 }
 
 static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
                       uint64_t version, const uint8_t *bytes, size_t len)
 {
+    struct daemon *d = arg;
+    struct gossip_member m;
     struct vi_id id;
     if (kind == ENV_RECORD_DEFINITION)
-        return daemon_gossip_definition(arg, key, origin, version, bytes, len);
+        return daemon_gossip_definition(d, d->gossip, key, origin, version, bytes, len);
     if (daemon_federation_accepts(arg, kind, key, origin, version, bytes, len))
         return true;
     if (kind == ENV_RECORD_TAKES_PART) {
@@ -176,7 +180,9 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
         if (env_takes_part_decode(&t, bytes, len))
             return false;
         cert_peer_id(&id, t.key);
+        /* a member's: anybody can make keys, and fill the store with their lists */
         return vi_id_equal(&id, key) && vi_id_equal(&id, origin) && t.version == version &&
+               gossip_member_find(d->gossip, &id, &m) && !daemon_keys_blocked(d, &id) &&
                env_record_verify(bytes, len, t.key) == 0;
     }
     return daemon_keys_accept(arg, kind, key, origin, version, bytes, len);
@@ -202,6 +208,8 @@ int daemon_gossip_open(struct daemon *d, char *why, size_t cap)
     c.meta_len = REP_META;
     c.initial_incarnation = (uint64_t)store_number(d->store, "incarnation", 0);
     c.probe_interval = d->cfg.probe_interval * VI_MSEC;
+    c.mortal_kind = FED_RECORD_PRESENCE;
+    c.mortal_life = FED_FORGET;
     c.arg = d;
     c.sign = do_sign;
     c.verify = do_verify;
@@ -376,15 +384,32 @@ void daemon_gossip_pump(struct daemon *d, vi_time now)
 }
 
 /* Peers known from earlier runs: tried like seeds, so that a whole domain comes back from a power cut
- * whatever the configured seeds do. */
+ * whatever the configured seeds do. Of very many some are chosen by chance as seeds, others at the next start: those
+ * that went for good are among them, and one that lives leads to all. */
+struct known {
+    struct daemon *d;
+    uint32_t left, want;
+};
+
+static bool count_known(void *arg, const struct vi_id *key, const void *value, size_t len)
+{
+    struct known *k = arg;
+    (void)key, (void)value, (void)len;
+    k->left++;
+    return true;
+}
+
 static bool known_peer(void *arg, const struct vi_id *key, const void *value, size_t len)
 {
-    struct daemon *d = arg;
+    struct known *k = arg;
+    struct daemon *d = k->d;
     const uint8_t *b = value;
     struct gossip_addr ga = {0};
     struct mesh_addr a;
     struct cert c;
     struct vi_id id;
+    bool chosen = k->left > 0 && vi_rng_below(&d->rng, k->left--) < k->want;
+    k->want -= chosen;
     if (len < 2 || b[0] > GOSSIP_ADDR_MAX || len < 1U + b[0])
         return true;
     ga.len = b[0];
@@ -396,11 +421,14 @@ static bool known_peer(void *arg, const struct vi_id *key, const void *value, si
     if (!vi_id_equal(&id, key))
         return true;
     mesh_io_connect(d->mesh, &id, c.x, &a);
-    daemon_gossip_seed(d, &id, &a);
+    if (chosen)
+        daemon_gossip_seed(d, &id, &a);
     return true;
 }
 
 void daemon_gossip_known_peers(struct daemon *d)
 {
-    (void)store_each(d->store, STORE_PEER, known_peer, d);
+    struct known k = {.d = d, .want = KNOWN_TRIED};
+    (void)store_each(d->store, STORE_PEER, count_known, &k);
+    (void)store_each(d->store, STORE_PEER, known_peer, &k);
 }

@@ -257,7 +257,7 @@ void daemon_do_env_allow(void *arg, struct rpc_call *call, struct vi_reader *par
 void daemon_policy_domain_load(struct daemon *d, struct fed_summary *s);
 /* daemon_gossip.c */
 void daemon_gossip_encode_addr(struct gossip_addr *out, const struct mesh_addr *a);
-bool daemon_gossip_definition(struct daemon *d, const struct vi_id *key, const struct vi_id *origin,
+bool daemon_gossip_definition(struct daemon *d, const struct gossip *g, const struct vi_id *key, const struct vi_id *origin,
                               uint64_t version, const uint8_t *bytes, size_t len);
 
 /* daemon_envs.c */

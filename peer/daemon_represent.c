@@ -111,7 +111,8 @@ static bool do_admit(void *arg, const struct vi_id *id, const uint8_t key[GOSSIP
         return false;
     if (!strcmp(c.domain, d->me.cert.domain))
         return daemon_keys_admits(d, &c);
-    return fed_find(d, c.domain) && !fed_gone(d, id) && !trust_check(&d->trust, &c, c.not_before);
+    return fed_find(d, c.domain) && !fed_gone(d, id) && !trust_check(&d->trust, &c, c.not_before) &&
+           fed_room_representative(d, id, c.domain);
 }
 
 static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
@@ -119,13 +120,13 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
 {
     struct daemon *d = arg;
     if (kind == ENV_RECORD_DEFINITION)
-        return daemon_gossip_definition(d, key, origin, version, bytes, len);
+        return daemon_gossip_definition(d, d->fed->gossip, key, origin, version, bytes, len);
     return kind != FED_RECORD_TRUST && kind != FED_RECORD_VIEW &&
-           fed_accept(d, kind, key, origin, version, bytes, len);
+           fed_accept(d, d->fed->gossip, kind, key, origin, version, bytes, len);
 }
 
 static int put(struct gossip *g, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
-               uint64_t version, const uint8_t *bytes, size_t len)
+               uint64_t version, const uint8_t *bytes, size_t len, vi_time age)
 {
     struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
     ev.record.kind = (uint8_t)kind;
@@ -134,6 +135,7 @@ static int put(struct gossip *g, unsigned kind, const struct vi_id *key, const s
     ev.record.version = version;
     ev.record.bytes = bytes;
     ev.record.len = len;
+    ev.record.age = age;
     return gossip_step(g, daemon_now(), &ev);
 }
 
@@ -152,6 +154,8 @@ static void begin(struct daemon *d)
     c.cert_len = (uint16_t)len;
     c.initial_incarnation = (uint64_t)store_number(d->store, "federation-incarnation", 0);
     c.max_members = 3 * FED_DOMAINS;
+    c.mortal_kind = FED_RECORD_PRESENCE;
+    c.mortal_life = FED_FORGET;
     c.arg = d;
     c.sign = do_sign;
     c.verify = do_verify;
@@ -459,7 +463,19 @@ static void statement_out(struct daemon *d, const struct gossip_record *r)
     b[0] = r->kind;
     memcpy(b + 1, r->bytes, r->len);
     vi_id_hash(&key, "violin statement of a domain", b, r->len + 1, NULL, 0);
-    (void)put(d->fed->gossip, FED_RECORD_STATEMENT, &key, &key, 1, b, r->len + 1);
+    (void)put(d->fed->gossip, FED_RECORD_STATEMENT, &key, &key, 1, b, r->len + 1, 0);
+}
+
+/* Our domain's store may hold what the representatives' doesn't. */
+static bool has_room(struct daemon *d, const struct gossip_record *r)
+{
+    static struct env_definition e;
+    struct fed_presence p;
+    struct cert c;
+    if (r->kind == ENV_RECORD_DEFINITION)
+        return !env_definition_decode(&e, r->bytes, r->len) && fed_room_definition(d, d->gossip, &e);
+    return r->kind != FED_RECORD_PRESENCE || (!fed_presence_decode(&p, r->bytes, r->len) &&
+           !cert_decode(&c, p.cert, p.cert_len) && fed_room_presence(d, d->gossip, &r->key, c.domain));
 }
 
 static void carry_over(struct daemon *d)
@@ -470,7 +486,7 @@ static void carry_over(struct daemon *d)
     while (gossip_record_next(d->gossip, &pos, &r)) {
         statement_out(d, &r);
         if (goes_out(d, &r))
-            (void)put(d->fed->gossip, r.kind, &r.key, &r.origin, r.version, r.bytes, r.len);
+            (void)put(d->fed->gossip, r.kind, &r.key, &r.origin, r.version, r.bytes, r.len, r.age);
     }
     pos = 0;
     while (gossip_record_next(d->fed->gossip, &pos, &r)) {
@@ -478,12 +494,12 @@ static void carry_over(struct daemon *d)
             (gossip_record_get(d->gossip, r.kind, &r.key, &have) && have.version >= r.version))
             continue;
         memcpy(b, r.bytes, r.len);
-        if (put(d->gossip, r.kind, &r.key, &r.origin, r.version, b, r.len))
+        if (!has_room(d, &r) || put(d->gossip, r.kind, &r.key, &r.origin, r.version, b, r.len, r.age))
             continue;
         if (r.kind == ENV_RECORD_DEFINITION)
             daemon_envs_record(d, r.kind, &r.key);
         else
-            fed_take(d, r.kind, b, r.len);
+            fed_take(d, r.kind, b, r.len, r.age);
     }
 }
 
@@ -508,14 +524,18 @@ static void sum_up(struct daemon *d, struct fed_summary *s)
 static void publish_summary(struct daemon *d)
 {
     uint8_t b[FED_SUMMARY_MAX];
+    struct gossip_record before;
     struct fed_summary s;
     struct vi_id key;
     int n;
     sum_up(d, &s);
-    n = fed_summary_encode(&s, d->me.ed_sk, b, sizeof b);
     fed_domain_key(&key, s.domain);
+    /* the clock of who spoke for the domain before may have been ahead of ours */
+    if (gossip_record_get(d->fed->gossip, FED_RECORD_SUMMARY, &key, &before) && before.version >= s.version)
+        s.version = before.version + 1;
+    n = fed_summary_encode(&s, d->me.ed_sk, b, sizeof b);
     if (n > 0)
-        (void)put(d->fed->gossip, FED_RECORD_SUMMARY, &key, &d->me.id, s.version, b, (size_t)n);
+        (void)put(d->fed->gossip, FED_RECORD_SUMMARY, &key, &d->me.id, s.version, b, (size_t)n, 0);
 }
 
 /* What we know of one domain, for our members. Nothing while nobody represents it. */
@@ -543,8 +563,8 @@ static void publish_view(struct daemon *d, const struct gossip_member *m, const 
     if (v.version <= f->view.version)
         v.version = f->view.version + 1;
     n = fed_view_encode(&v, d->me.ed_sk, b, sizeof b);
-    if (n > 0 && !put(d->gossip, FED_RECORD_VIEW, &key, &d->me.id, v.version, b, (size_t)n))
-        fed_take(d, FED_RECORD_VIEW, b, (size_t)n);
+    if (n > 0 && !put(d->gossip, FED_RECORD_VIEW, &key, &d->me.id, v.version, b, (size_t)n, 0))
+        fed_take(d, FED_RECORD_VIEW, b, (size_t)n, 0);
 }
 
 static void publish_views(struct daemon *d)

@@ -40,6 +40,7 @@ class Host:
         self.ip = f"10.77.0.{n}"
         self.dir = os.path.join(lab.dir, self.name)
         self.proc = None
+        self.clock = 0  # seconds by which it is wrong, with fault points only
         for d in ("state", "run", "sim"):
             os.makedirs(os.path.join(self.dir, d))
         os.chmod(self.dir, 0o755)
@@ -64,6 +65,8 @@ class Host:
                 f.write(f"{k} = {v if isinstance(v, (int, float)) or str(v).startswith('{') else json.dumps(v)}\n")
 
     def violin(self, *args, check=True, **kw):
+        if self.clock:
+            kw["env"] = {**os.environ, "VIOLIN_CLOCK": str(self.clock), **(kw.get("env") or {})}
         return run("ip", "netns", "exec", self.ns, self.lab.program, "-c", self.conf, *args, check=check, **kw)
 
     def start(self, env=None):
@@ -71,7 +74,7 @@ class Host:
         self.log = open(os.path.join(self.dir, "log"), "ab")
         self.proc = subprocess.Popen(["ip", "netns", "exec", self.ns, self.lab.program, "-c", self.conf, "peer"],
                                      stdout=self.log, stderr=self.log, stdin=subprocess.DEVNULL,
-                                     env={**os.environ, **(env or {})}, start_new_session=True)
+                                     env={**os.environ, "VIOLIN_CLOCK": str(self.clock), **(env or {})}, start_new_session=True)
         wait_for(f"{self.name} answers", lambda: self.status(), 60)
 
     def status(self):

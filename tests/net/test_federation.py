@@ -82,6 +82,8 @@ def ping(name, ip, seconds=20):
                     lambda: lab.in_guest(name, "ping", "-c1", "-W1", ip, stdout=subprocess.DEVNULL).wait() == 0, seconds)
 
 
+for host, wrong in zip(venus, (1500, -600, 0)):  # clocks differ, between the domains and within one
+    host.clock = wrong
 form(earth, "earth")
 form(venus, "venus")
 mars.violin("init", "--domain", "mars", "--host", mars.name)
@@ -126,6 +128,24 @@ def both_sides():
 
 
 @test
+def clocks_differ():
+    """one whose clock is behind represents after one whose clock is ahead: what it says is as good"""
+    old = next(h for h in venus if h.name == settled(venus))
+    rest = [h for h in venus if h is not old]
+    old.stop()
+    wait_for("another represents venus", lambda: settled(rest), 60)
+    wait_for("earth knows it", lambda: {domain(h, "venus")["representative"] for h in earth} == {settled(rest)}, 120)
+    wait_for("earth knows venus", lambda: federated(earth, "venus") and domain(earth[0], "venus")["hosts"] == 2, 120)
+    old.start()
+    lab.wait_members(3, venus)
+    wait_for("one representative", lambda: settled(venus) == old.name, 60)  # by its clock it has run for longest
+    wait_for("earth knows it", lambda: {domain(h, "venus")["representative"] for h in earth} == {old.name}, 120)
+    wait_for("its word counts", lambda: all(domain(h, "venus").get("hosts") == 3 for h in earth), 120)
+    time.sleep(65)  # and goes on counting: FED_STALE and some
+    assert federated(earth, "venus"), [domain(h, "venus") for h in earth]
+
+
+@test
 def nothing_but_what_is_needed():
     """a host that neither represents nor takes part has no session with the other domain"""
     reps = {settled(earth), settled(venus)}
@@ -155,6 +175,44 @@ def environment_across():
     ping("e", "10.5.0.2", 90)
     ping("v", "10.5.0.1")
     assert "host6.venus" in earth[1].json("env", "show", "pair")["hosts"]
+
+
+@test
+def denied_at_once():
+    """a domain that isn't allowed any more gets no frame, though sessions are open; allowed again it does"""
+    def passes():
+        return lab.in_guest("e", "ping", "-c1", "-W1", "10.5.0.2", stdout=subprocess.DEVNULL).wait() == 0
+    assert passes()
+    earth[0].violin("env", "deny", "pair", "venus")
+    wait_for("no frame passes", lambda: not passes(), 30)
+    wait_for("its host is none of its hosts", lambda: "host6.venus" not in earth[1].json("env", "show", "pair")["hosts"], 30)
+    for _ in range(5):
+        assert not passes()
+    earth[0].violin("env", "allow", "pair", "venus")
+    ping("e", "10.5.0.2", 90)
+
+
+@test
+def too_many_environments():
+    """a domain that allows very many environments elsewhere leaves room for others' there"""
+    names = [f"many{i}" for i in range(20)]
+    for name in names:
+        earth[0].violin("env", "create", name)
+        earth[0].violin("env", "allow", name, "venus")
+    for h in venus:
+        wait_for(f"{h.name} knows some", lambda: len(h.json("env", "list")) == 16, 90)
+    wait_for("the representative says so", lambda: any("too many of its environments" in w for h in venus
+                                                       for w in h.status()["warnings"]), 60)
+    venus[0].violin("env", "create", "own")
+    for h in venus:
+        wait_for(f"{h.name} knows own", lambda: "own" in [e["name"] for e in h.json("env", "list")], 30)
+        assert len(h.json("env", "list")) == 17
+    for name in names:
+        earth[0].violin("env", "remove", name)
+    venus[0].violin("env", "remove", "own")
+    for h in venus:
+        wait_for(f"{h.name} knows pair alone", lambda: [e["name"] for e in h.json("env", "list")] == ["pair"], 90)
+    ping("e", "10.5.0.2")
 
 
 @test
