@@ -232,7 +232,7 @@ static int setup(void **state)
     uv_loop_init(&loop);
     for (int i = 0; i < 2; i++) {
         snprintf(hosts[i].dir, sizeof hosts[i].dir, "%s/h%d", base, i);
-        snprintf(hosts[i].sim, sizeof hosts[i].sim, "%.100s/sim", hosts[i].dir);
+        snprintf(hosts[i].sim, sizeof hosts[i].sim, "%s/h%d/sim", base, i);
         assert_int_equal(mkdir(hosts[i].dir, 0700), 0);
         assert_int_equal(unshare(CLONE_NEWNET), 0);
         netns[i] = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);

@@ -158,10 +158,10 @@ static void a_guest_reads_back(void **state)
     g.reason = HV_SUSPEND;
     g.n_vifs = HV_VIFS_MAX;
     g.n_disks = HV_DISKS_MAX;
-    for (int i = 0; i < HV_VIFS_MAX; i++) {
-        snprintf(g.vifs[i].bridge, 16, "vi-1234567%d", i);
+    for (unsigned i = 0; i < HV_VIFS_MAX; i++) {
+        snprintf(g.vifs[i].bridge, 16, "vi-1234567%u", i % 10);
         g.disks[i].kind = HV_DISK_SHARED;
-        snprintf(g.disks[i].storage_id, 64, "storage%d", i);
+        snprintf(g.disks[i].storage_id, 64, "storage%u", i);
     }
     g.report.present = true;
     g.report.steal_ms = 12345;
