@@ -365,6 +365,8 @@ void daemon_attach_pump(struct daemon *d, vi_time now)
             send_beacon(l);
         if (l->listening && l->a.state == ATTACH_ON && !l->joined && !l->asked && now >= l->retry_at)
             ask_bridge(l, true);
+        if (l->listening && l->a.state == ATTACH_HELD && l->joined && !l->asked)
+            ask_bridge(l, false); /* the agent couldn't be asked at once */
         if (l->problem[0] && !l->call)
             trouble = l->problem;
     }
