@@ -9,12 +9,13 @@
 #include <stdint.h>
 
 #include "overlay/vnet.h"
+#include "peer/base/id.h"
 
 #define BACKLOG_BYTES (4u << 20) /* at 4 Gb/s 8 ms; what comes then is dropped */
 
 struct backlog_item {
-    size_t len;   /* of bytes */
-    unsigned tap; /* the owner's, as is frame */
+    size_t len;       /* of bytes */
+    struct vi_id env; /* the owner's, as is frame */
     struct vnet_frame frame;
     uint8_t bytes[];
 };

@@ -63,20 +63,27 @@ static struct rx_queue *queue_of(struct worker *w, struct session *s, uint16_t q
     struct rx_queue *q;
     uint8_t key[NOISE_KEY];
     size_t size = (sizeof *q + 63) & ~(size_t)63;
-    if (queue == 0 || queue >= s->keys.rx_queues || queue >= MESH_QUEUES)
+    if (queue == 0 || queue >= s->keys.rx_queues || queue >= MESH_QUEUES) {
+        count(&w->n.rx_old, 1);
         return NULL;
+    }
     if ((queue - 1u) % (w->d->threads * w->d->lanes) / w->d->lanes != w->index) {
         count(&w->n.rx_stray, 1);
         return NULL;
     }
     q = atomic_load(&s->rx[queue]);
-    if (q || !(q = aligned_alloc(64, size)))
+    if (q)
         return q;
+    if (!(q = aligned_alloc(64, size))) {
+        count(&w->n.rx_old, 1);
+        return NULL;
+    }
     memset(q, 0, size);
     mesh_queue_key(s->keys.rx_base, s->keys.cipher, queue, key);
     if (aead_init(&q->key, s->keys.cipher, key, false)) {
         free(q);
         q = NULL;
+        count(&w->n.rx_old, 1);
     }
     sodium_memzero(key, sizeof key);
     atomic_store(&s->rx[queue], q);
@@ -112,7 +119,7 @@ static void frame_in(struct worker *w, const struct session *s, unsigned number,
     }
     tap = f.to == FORWARD_LOCAL ? tap_of(w, &t->env) : NULL;
     if (!tap) {
-        seen_drop(w, t, f.why);
+        seen_drop(w, t, f.to == FORWARD_LOCAL ? FORWARD_NO_TAP : f.why);
         return;
     }
     seen_traffic(w, &t->env, &f, frame, 1, len);
@@ -159,7 +166,9 @@ static void packet_in(struct worker *w, uint8_t *p, size_t len, const union udp_
     }
     s = r->s;
     q = queue_of(w, s, h.queue);
-    if (!q || w->now > s->keys.born + MESH_REJECT_AFTER) {
+    if (!q) /* counted */
+        return;
+    if (w->now > s->keys.born + MESH_REJECT_AFTER) {
         count(&w->n.rx_old, 1);
         return;
     }

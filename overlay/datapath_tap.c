@@ -163,8 +163,6 @@ static void frame_out(struct worker *w, unsigned env, uint8_t *frame, size_t len
             seen_stranger(w, &t->env, frame);
         return;
     }
-    if (v->csum_at) /* inside something that the other end doesn't look into */
-        vnet_complete(frame, len, v->csum_start, v->csum_at);
     if (f.src_known)
         seen_claim(w, &t->env, frame, len);
     else if (f.learn)
@@ -210,12 +208,14 @@ static void sort_frame(struct worker *w, unsigned slot, struct backlog_item *i, 
         count(&w->n.tap_header, 1);
         return;
     }
+    if (i->frame.csum_at) /* inside something that the other end doesn't look into; before anybody judges what it says */
+        vnet_complete(frame, len, i->frame.csum_start, i->frame.csum_at);
     if (w->d->lanes > 1 && flows_light(&w->flows, w->now, flows_key(slot, frame, len, i->frame.l4), len)) {
         w->lane = LIGHT;
         count(&w->n.tx_light, 1);
         frame_out(w, env_of(w, &w->taps->tap[slot].env), frame, len, &i->frame);
     } else if (kept) {
-        i->tap = slot;
+        i->env = w->taps->tap[slot].env;
         backlog_add(&w->backlog, i);
     } else
         count(&w->n.tx_backlog, 1);
@@ -255,8 +255,7 @@ void tap_turn(struct worker *w)
     struct backlog_item *i;
     size_t bytes = 0;
     while (bytes < TURN_BYTES && (i = backlog_first(&w->backlog))) {
-        const struct tap *t = w->taps ? &w->taps->tap[i->tap] : NULL;
-        unsigned env = t && t->n ? env_of(w, &t->env) : SWITCH_ENVS; /* as it is by now */
+        unsigned env = env_of(w, &i->env); /* where it is by now, whoever's TAP has taken its TAP's place */
         bytes += i->len;
         w->lane = HEAVY;
         if (env < SWITCH_ENVS)

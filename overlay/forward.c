@@ -16,7 +16,8 @@ const char *forward_why_text(enum forward_why w)
 {
     static const char *const text[FORWARD_REASONS] = {
         "ok",    "short",      "spoofed", "stays",   "rate", "not_member",
-        "again", "guest_rate", "unknown", "address", "away", "env_rate",   "beacon"};
+        "again", "guest_rate", "unknown", "address", "away", "env_rate",   "beacon",
+        "no_tap"};
     return (unsigned)w < FORWARD_REASONS ? text[w] : "?";
 }
 
@@ -93,7 +94,7 @@ static bool answerer(const struct switch_env_table *t, const uint8_t *frame, siz
     if (!has || has->many)
         return false;
     if (has->local) {
-        *d = drop(FORWARD_STAYS);
+        *d = stays(d);
         return true;
     }
     d->to = FORWARD_PEER;
@@ -153,7 +154,7 @@ struct forward_decision forward_from_tap(const struct switch_env_table *t, struc
         if (dst)
             return drop(FORWARD_ENV_RATE);
     } else if (answerer(t, frame, len, &d)) {
-        return d;
+        return d.to == FORWARD_PEER && !within_bandwidth(rates, t, limits, now, len) ? drop(FORWARD_ENV_RATE) : d;
     }
     d.why = flood(rates, limits, now, frame);
     if (d.why == FORWARD_OK && !within_bandwidth(rates, t, limits, now, len))

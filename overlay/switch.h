@@ -97,6 +97,7 @@ enum forward_why {
     FORWARD_AWAY,        /* this host takes no part in the environment */
     FORWARD_ENV_RATE,    /* over the environment's bandwidth */
     FORWARD_BEACON,      /* says whose an attached LAN is (peer/attach.h): for that LAN only */
+    FORWARD_NO_TAP,      /* for somebody here, but the environment's TAP isn't there (yet) */
     FORWARD_REASONS
 };
 /* How a beacon begins, after the two MACs: IEEE 802's second local experimental type, and this. */

@@ -114,7 +114,7 @@ int vnet_check(struct vnet_frame *f, const uint8_t hdr[VNET_HDR], const uint8_t 
         return VI_EPROTO;
     if (h.flags & VNET_NEEDS_CSUM) {
         size_t at = (size_t)h.csum_start + h.csum_offset;
-        if (h.csum_start < 14 || at + 2 > len)
+        if (h.csum_start < 14 || at + 2 > len || at > UINT16_MAX)
             return VI_EPROTO;
         f->partial = f->proto && h.csum_start == f->l4 && at == vnet_csum_at(f);
         if (!f->partial) {

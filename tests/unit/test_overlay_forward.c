@@ -282,6 +282,26 @@ static void bandwidth_is_bounded(void **state)
     }
 }
 
+/* What goes to who can answer is no way around it, and who asks is learned wherever the answer is. */
+static void questions_are_bounded(void **state)
+{
+    static const struct forward_limits l = {.all = 1e6, .guest = 1e6, .unknown = 1e6, .bytes = 8e6};
+    struct forward_rates r = {.limits = &l};
+    uint8_t f[1000] = {0};
+    unsigned passed = 0;
+    (void)state;
+    switch_table_add_ip(t, ip_here, here, true, 0);
+    switch_table_add_ip(t, ip_there, there, false, 1);
+    arp(f, here, ip_here, ip_there);
+    for (unsigned i = 0; i < 10000; i++) {
+        struct forward_decision d = forward_from_tap(t, &r, VI_SEC, f, sizeof f);
+        assert_true(d.asked || d.why == FORWARD_ENV_RATE);
+        passed += d.to == FORWARD_PEER;
+    }
+    assert_in_range(passed, 2000, 2100);
+    assert_true(ask(unknown, ip_new, ip_here).learn);
+}
+
 static void learned_is_less_than_stated(void **state)
 {
     struct forward_decision d;
@@ -316,6 +336,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(who_takes_no_part_is_silent, set_up, tear_down),
         cmocka_unit_test_setup_teardown(beacons_stay, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bandwidth_is_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(questions_are_bounded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(learned_is_less_than_stated, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -214,14 +214,69 @@ static void stated_elsewhere(void **state)
 
 static void hostile_header(void **state)
 {
+    static const uint8_t big[65600]; /* a place that 16 bits don't tell */
+    static const uint8_t far[VNET_HDR] = {VNET_NEEDS_CSUM, 0, 0, 0, 0, 0, 0xff, 0xff, 12, 0};
+    struct vnet_frame v;
     uint8_t f[DATAPATH_VNET_HDR + 60] = {0};
     (void)state;
     memcpy(f + DATAPATH_VNET_HDR, b.mac, 6);
     memcpy(f + DATAPATH_VNET_HDR + 6, a.mac, 6);
+    assert_int_not_equal(vnet_check(&v, far, big, sizeof big), 0);
     f[0] = 1;                /* a checksum that is to be completed … */
     f[6] = f[7] = 0xff;      /* … far behind the frame's end */
     assert_int_equal(send(taps[0][F], f, sizeof f, 0), (ssize_t)sizeof f);
     REACHES(a.d, tap_header, 1);
+    assert_false(readable(relay, 20));
+}
+
+static void no_tap_is_a_reason(void **state)
+{
+    (void)state;
+    datapath_set_tap(b.d, &envs[F], -1, false);
+    put(taps[0][F], b.mac, a.mac, 1);
+    take_packet();
+    pass_packet(&b);
+    dropped(b.d, F, FORWARD_NO_TAP, 1);
+    assert_false(readable(taps[1][E], 20));
+}
+
+/* A header that has a word of the frame completed: what is judged is what would leave. */
+static void header_that_writes_an_address(void **state)
+{
+    static const uint8_t ip[16] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 255, 255, 10, 0, 0, 2};
+    uint8_t f[DATAPATH_VNET_HDR + 60] = {0}, *frame = f + DATAPATH_VNET_HDR;
+    struct switch_table *t = calloc(1, sizeof *t);
+    struct vnet_header h = {.flags = VNET_NEEDS_CSUM, .csum_start = 58, .csum_offset = 0};
+    (void)state;
+    assert_non_null(t);
+    t->envs[0] = calloc(1, sizeof *t->envs[0]);
+    assert_non_null(t->envs[0]);
+    t->envs[0]->env = envs[E];
+    t->envs[0]->used = t->envs[0]->strict = true;
+    t->envs[0]->serial = 7;
+    t->envs[0]->n_peers = 1;
+    t->envs[0]->peers[0] = b.id;
+    t->envs[0]->number[0] = 1;
+    put_mac(t->envs[0], a.mac, true);
+    put_mac(t->envs[0], b.mac, false);
+    switch_table_add_ip(t->envs[0], ip, b.mac, false, 0);
+    datapath_set_table(a.d, t);
+    memcpy(frame, b.mac, 6);
+    memcpy(frame + 6, a.mac, 6);
+    frame[12] = 8;
+    frame[29] = 2; /* from 0.0.0.2, which nobody has */
+    frame[58] = 0xf5;
+    frame[59] = 0xff;
+    vnet_write(f, &h);
+    assert_int_equal(send(taps[0][E], f, sizeof f, 0), (ssize_t)sizeof f);
+    take_packet();
+    assert_int_equal(of(a.d, E).dropped[FORWARD_ADDRESS], 0);
+    h.csum_start = 26; /* ~(2 + f5fd) makes it 10.0.0.2 */
+    h.csum_offset = 0;
+    frame[59] = 0xfd;
+    vnet_write(f, &h);
+    assert_int_equal(send(taps[0][E], f, sizeof f, 0), (ssize_t)sizeof f);
+    dropped(a.d, E, FORWARD_ADDRESS, 1);
     assert_false(readable(relay, 20));
 }
 
@@ -260,6 +315,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(bent_packets_count_by_reason, set_up_two, tear_down_two),
         cmocka_unit_test_setup_teardown(stated_elsewhere, set_up_two, tear_down_two),
         cmocka_unit_test_setup_teardown(hostile_header, set_up_two, tear_down_two),
+        cmocka_unit_test_setup_teardown(header_that_writes_an_address, set_up_two, tear_down_two),
+        cmocka_unit_test_setup_teardown(no_tap_is_a_reason, set_up_two, tear_down_two),
         cmocka_unit_test_setup_teardown(counters_begin_anew, set_up_two, tear_down_two),
     };
     if (sodium_init() < 0)
