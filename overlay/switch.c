@@ -448,6 +448,7 @@ static void tick(struct vswitch *s, vi_time now)
         if (e) {
             drop_unconfirmed(s, e, now);
             switch_chain_tick(s, now, e);
+            switch_pinned_tick(s, e);
             switch_learned_tick(s, now, e);
             switch_addresses_tick(s, now, e);
         }

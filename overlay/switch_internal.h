@@ -152,6 +152,7 @@ void switch_chain_tick(struct vswitch *s, vi_time now, struct senv *e);
 
 /* switch_pinned.c, switch_learned.c */
 bool switch_sticks(const struct vswitch *s, const struct stated *m); /* to a host that is gone */
+void switch_pinned_tick(const struct vswitch *s, struct senv *e);
 void switch_say_pinned(struct vswitch *s, const struct senv *e, const struct other *o, bool empty);
 void switch_take_pinned(struct vswitch *s, const struct vi_id *from, struct vi_reader *r);
 void switch_say_learned(struct vswitch *s, const struct senv *e, const struct other *o, bool empty);

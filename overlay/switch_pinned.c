@@ -14,6 +14,14 @@ bool switch_sticks(const struct vswitch *s, const struct stated *m)
     return m->used && m->gone && m->pinned && s->now - m->gone_at < STICKY;
 }
 
+/* What stuck for long enough makes room for others. */
+void switch_pinned_tick(const struct vswitch *s, struct senv *e)
+{
+    for (unsigned i = 0; i < SWITCH_MACS; i++)
+        if (e->stated[i].gone && !switch_sticks(s, &e->stated[i]))
+            e->stated[i].pinned = false;
+}
+
 void switch_say_pinned(struct vswitch *s, const struct senv *e, const struct other *o, bool empty)
 {
     struct switch_effect *fx;

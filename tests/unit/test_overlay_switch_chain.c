@@ -1,6 +1,8 @@
 /* Two hosts state one MAC; guests that stay; MACs that nobody states. */
 #include "tests/unit/switch_world.h"
 
+#include "overlay/switch_internal.h"
+
 static const uint8_t station[6] = {2, 0x55, 0, 0, 0, 1};
 
 /* i starts again and knows nothing. */
@@ -291,6 +293,26 @@ static void pinned_ends(void **state)
     assert_int_equal(where(2, mac1), 0);
 }
 
+/* A table full of the MACs of pinned guests whose host is gone has room again afterwards. */
+static void pinned_makes_room(void **state)
+{
+    struct senv *e;
+    (void)state;
+    world(3);
+    e = switch_env(h[2].s, &env);
+    assert_non_null(e);
+    for (unsigned i = 0; i < SWITCH_MACS; i++)
+        e->stated[i] = (struct stated){.used = true, .gone = true, .pinned = true, .peer = h[0].id, .gone_at = now,
+                                       .mac = {2, 1, 0, 0, (uint8_t)(i >> 8), (uint8_t)i}};
+    local(1, mac2, 1, true);
+    settle();
+    pass(12 * VI_SEC);
+    assert_int_equal(where(2, mac2), -1);
+    now += 3600 * VI_SEC;
+    pass(12 * VI_SEC);
+    assert_int_equal(where(2, mac2), 1);
+}
+
 static void heard(unsigned i, const uint8_t mac[6])
 {
     struct switch_event ev = {.kind = SWITCH_EV_LEARNED, .env = env};
@@ -412,6 +434,7 @@ int main(void)
         cmocka_unit_test_teardown(bounds_of_what_is_kept, tear_down),
         cmocka_unit_test_teardown(pinned_stays, tear_down),
         cmocka_unit_test_teardown(pinned_ends, tear_down),
+        cmocka_unit_test_teardown(pinned_makes_room, tear_down),
         cmocka_unit_test_teardown(stations_are_learned, tear_down),
         cmocka_unit_test_teardown(station_goes_elsewhere, tear_down),
         cmocka_unit_test_teardown(learning_is_bounded, tear_down),
