@@ -289,7 +289,8 @@ static void on_queue(void *arg, int err, const char *detail, const struct vi_id 
 static struct switch_event env_event(const struct daemon *d, const struct env *e)
 {
     struct switch_event ev = {.kind = SWITCH_EV_ENV, .env = e->def.id, .on = true, .strict = e->def.strict};
-    ev.bandwidth = (double)e->def.bandwidth * 1048576 / (d->udp.n ? d->udp.n : 1);
+    unsigned threads = d->udp.n / DATAPATH_LANES; /* each has a socket a lane */
+    ev.bandwidth = (double)e->def.bandwidth * 1048576 / (threads ? threads : 1);
     return ev;
 }
 
