@@ -237,7 +237,7 @@ bool daemon_federation_refuses(void *arg, const struct vi_id *peer, const struct
         return daemon_keys_refuses(d, peer, c);
     if (!d->fed || !fed_find(d, c->domain) || fed_gone(d, peer))
         return true;
-    if (fed_takes_part(d, peer))
+    if (fed_takes_part(d, peer) || daemon_handover_owes(d, peer))
         return false;
     return d->fed->rep.acting ? fed_sessions(d, peer, c->domain) >= FED_SESSIONS_EACH
                               : fed_sessions(d, peer, NULL) >= FED_ASKERS;
@@ -256,7 +256,8 @@ bool daemon_federation_admits(struct daemon *d, const struct vi_id *from, unsign
     switch (channel) {
     case MESH_CHANNEL_FEDERATION: return true;
     case MESH_CHANNEL_SWITCH: return fed_takes_part(d, from);
-    case MESH_CHANNEL_HANDOVER: return fed_takes_part(d, from); /* in: with a lease only; out: ours */
+    /* in: with a lease only; out: ours. What is decided is brought to its end, or a guest's two copies wait for ever */
+    case MESH_CHANNEL_HANDOVER: return fed_takes_part(d, from) || daemon_handover_owes(d, from);
     case MESH_CHANNEL_ENVMOVE: return true; /* judged by what it says */
     case MESH_CHANNEL_CALL: return true; /* judged by method */
     default: return false;

@@ -146,6 +146,24 @@ void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer)
             daemon_dial_cancel(d->transits[i].dial);
 }
 
+/* Past the point at which only the two of them can say how it ends? */
+static bool is_owed(const struct handover_view *v)
+{
+    if (v->role == HANDOVER_SOURCE)
+        return v->state == HS_GO || v->state == HS_DESTROYING || v->state == HS_ABORTING;
+    return v->state >= HD_RESTORED && v->state != HD_ABORTED && v->state != HD_DONE;
+}
+
+bool daemon_handover_owes(const struct daemon *d, const struct vi_id *peer)
+{
+    struct handover_view v;
+    unsigned pos = 0;
+    while (d->handovers && handover_next(d->handovers, &pos, &v))
+        if (!v.over && vi_id_equal(&v.peer, peer) && is_owed(&v))
+            return true;
+    return false;
+}
+
 void daemon_handover_counts(struct daemon *d, struct vi_writer *w)
 {
     struct handover_view v;

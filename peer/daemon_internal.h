@@ -401,6 +401,8 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
                           struct rpc_call *call, char *why, size_t cap);
 /* Ends the streams with that peer, in both directions. */
 void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer);
+/* Does it wait for that peer, or that peer for it, to bring a move to its end that neither can take back alone? */
+bool daemon_handover_owes(const struct daemon *d, const struct vi_id *peer);
 void daemon_handover_free(struct daemon *d); /* after the loop's last turn */
 
 /* A named fault point, in builds with them. */
