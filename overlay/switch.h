@@ -188,7 +188,7 @@ enum switch_effect_kind {
     SWITCH_FX_TABLE,    /* a new table: the taker owns it (switch_table_free) */
     SWITCH_FX_ANNOUNCE, /* tell our own bridge of env where mac is now */
     SWITCH_FX_CONFLICT, /* mac is stated by peer, and by other, who had it by our book */
-    SWITCH_FX_KEEP      /* data is a transfer of this host's, of handover `peer`: to be kept for SWITCH_EV_KEPT */
+    SWITCH_FX_KEEP      /* data is a transfer of this host's, of guest `peer`: to be kept for SWITCH_EV_KEPT */
 };
 
 /* How a conflict ended. */

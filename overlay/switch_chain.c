@@ -231,7 +231,7 @@ void switch_chain_tick(struct vswitch *s, vi_time now, struct senv *e)
             continue;
         k->write = false;
         fx->env = e->id;
-        fx->peer = k->t.handover;
+        fx->peer = k->t.guest;
         fx->len = k->len;
         memcpy(fx->data, k->data, k->len);
     }

@@ -195,8 +195,9 @@ static void keep_transfer(struct daemon *d, const struct switch_effect *fx)
     size_t have = 0, drop = 0;
     if (store_get(d->store, STORE_TRANSFERS, &fx->peer, b, CHAIN_BYTES, &have))
         have = 0;
-    while (have - drop > CHAIN_BYTES - 2 - TRANSFER_MAX)
+    while (have > drop && have - drop > CHAIN_BYTES - 2 - TRANSFER_MAX)
         drop += 2U + ((size_t)b[drop] << 8 | b[drop + 1]);
+    drop = drop < have ? drop : have;
     have -= drop;
     memmove(b, b + drop, have);
     b[have] = (uint8_t)(fx->len >> 8);

@@ -58,6 +58,7 @@ static inline void say(unsigned to, const struct vi_id *from, const uint8_t *dat
 static inline bool take_one(unsigned i)
 {
     static struct switch_effect fx;
+    struct transfer kept;
     const struct switch_effect *p = switch_effect(h[i].s);
     if (!p)
         return false;
@@ -76,6 +77,8 @@ static inline bool take_one(unsigned i)
         break;
     case SWITCH_FX_KEEP:
         assert_true(h[i].n_kept < KEPT);
+        assert_int_equal(transfer_decode(&kept, fx.data, fx.len), 0);
+        assert_true(vi_id_equal(&fx.peer, &kept.guest)); /* one record a guest, not one a handover */
         h[i].kept_len[h[i].n_kept] = fx.len;
         memcpy(h[i].kept[h[i].n_kept++], fx.data, fx.len);
         break;
