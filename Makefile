@@ -46,7 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts, then three, in QEMU (no Xen needed here; about 25 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
-	@echo 'make model      the handover as a Promela model, all states with spin; broken variants that it must catch'
+	@echo 'make model      handover and environment moves in Promela: all states with spin, and broken variants that it must catch'
 	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
 	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay, move: INSTALL=1 installs what they are compared with)'
