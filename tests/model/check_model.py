@@ -63,7 +63,7 @@ VARIANTS = [
     ("envmove", "BREAK_MOVES_BEFORE_WRITTEN", TWO, True, "handed over without lease or GO"),
     ("envmove", "BREAK_MOVES_WITHOUT_LEASE", TWO, True, "handed over without lease or GO"),
     ("envmove", "BREAK_LEASE_ENDS_EARLY", TWO, True, "handed over without lease or GO"),
-    ("envmove", "BREAK_HOLD_AND_WAIT", TWO, True, "never ends"),
+    ("envmove", "BREAK_HOLD_AND_WAIT", TWO + " -DCAP=2 -DSLIPS=0", True, "never ends"),
     ("envmove", "BREAK_NOBODY_TAKES_OVER", TWO + " -DSLIPS=0 -DDEATHS=1 -DBALLOTS=4", True, "a move split, unseen"),
 ]
 SECONDS = 170

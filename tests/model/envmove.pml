@@ -173,7 +173,9 @@ inline hears_held(l, h, b, flag)
 inline hears_busy(l, other) /* BUSY with, or YIELD to, another move */
 {
 	if
+#ifndef BREAK_HOLD_AND_WAIT
 	:: BEFORE_GO(l) && other < M(l) -> again_or_refused(l)
+#endif
 	:: else
 	fi
 }
