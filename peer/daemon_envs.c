@@ -12,6 +12,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_federation.h"
 
 struct env *daemon_env_by_id(struct daemon *d, const struct vi_id *id)
 {
@@ -364,6 +365,10 @@ int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap)
     if (!e) {
         snprintf(why, cap, "there is no environment `%.40s`", name);
         return VI_ENOTFOUND;
+    }
+    if (strcmp(e->def.home, d->me.cert.domain) && fed_find(d, e->def.home)) {
+        snprintf(why, cap, "%s is at home in %s; only that domain removes it", e->def.name, e->def.home);
+        return VI_EAUTH;
     }
     if (e->local_guests || e->n_participants) {
         snprintf(why, cap, "%s has guests on %u host(s); move or end them first", name,

@@ -384,6 +384,21 @@ static void member_changed(struct daemon *d, const struct gossip_effect *fx)
     d->fed->view_at = 0;
 }
 
+/* Is this the summary of a domain of which our members have heard nothing yet, or nothing lately? */
+static bool is_news(struct daemon *d, const struct vi_id *key)
+{
+    for (unsigned i = 0; i < FED_DOMAINS; i++) {
+        const struct fed_domain *f = &d->fed->domain[i];
+        struct vi_id id;
+        if (!f->used || f->trust.withdrawn || (f->heard && daemon_now() - f->heard < FED_STALE))
+            continue;
+        fed_domain_key(&id, f->trust.with.domain);
+        if (vi_id_equal(&id, key))
+            return true;
+    }
+    return false;
+}
+
 static void carry_out(struct daemon *d)
 {
     static uint8_t bytes[GOSSIP_DATAGRAM_MAX];
@@ -403,6 +418,8 @@ static void carry_out(struct daemon *d)
             daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
         else if (copy.kind == GOSSIP_FX_RECORD && copy.record_kind != FED_RECORD_SUMMARY)
             d->fed->publish_at = 0; /* carried over with the next turn */
+        else if (copy.kind == GOSSIP_FX_RECORD && is_news(d, &copy.id))
+            d->fed->view_at = 0;
     }
 }
 

@@ -169,6 +169,8 @@ def environment_across():
         wait_for(f"{h.name} knows pair", lambda: [e["name"] for e in h.json("env", "list")] == ["pair"], 60)
     r = venus[0].violin("env", "allow", "pair", "mars", check=False)
     assert r.returncode == 1 and "at home in earth" in r.stderr, r
+    r = venus[0].violin("env", "remove", "pair", check=False)
+    assert r.returncode == 1 and "only that domain removes it" in r.stderr, r
     bridge = venus[0].json("env", "show", "pair")["bridge"]
     lab.guest(earth[1], "e", ip="10.5.0.1", bridge=bridge)
     lab.guest(venus[2], "v", ip="10.5.0.2", bridge=bridge)
