@@ -108,7 +108,8 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
         return VI_ESTATE;
     }
     if (!g->movable) {
-        snprintf(why, cap, "%s can't move: %s", g->name, g->why_not);
+        snprintf(why, cap, "%s can't move: %s", g->name[0] ? g->name : "the guest",
+                 g->why_not[0] ? g->why_not : "it has only just come; try again in some seconds");
         return VI_EUNSUPPORTED;
     }
     b = calloc(1, sizeof *b);

@@ -90,7 +90,7 @@ void policy_consider_drain(struct policy *p, vi_time now)
         policy_needs_of(g, &needs);
         to = destination(p, g, &needs, chosen);
         if (to < 0) {
-            policy_refuse(p, now, g, "no other host has room for it");
+            policy_refuse(p, now, g, "no other host has room for it, or takes any just now");
             continue;
         }
         chosen[to] = true;

@@ -413,7 +413,8 @@ int policy_operator_choice(struct policy *p, const struct vi_id *guest, struct v
         return VI_ENOTFOUND;
     }
     if (g->in.frozen || !g->in.movable) {
-        snprintf(why, cap, "%s can't move: %s", g->in.name, g->in.frozen ? "it is being moved" : g->in.why_not);
+        snprintf(why, cap, "%s can't move: %s", g->in.name[0] ? g->in.name : "the guest",
+                 g->in.frozen ? "it is being moved" : g->in.why_not[0] ? g->in.why_not : "it has only just come; try again in some seconds");
         return VI_EUNSUPPORTED;
     }
     policy_needs_of(g, &needs);
