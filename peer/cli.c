@@ -90,7 +90,10 @@ bool cli_whole_number(const char *text, uint64_t max, uint64_t *out)
 
 int cli_usage(const char *what, const char *got)
 {
-    fprintf(stderr, "violin: %s, not `%s`\n", what, got);
+    if (got)
+        fprintf(stderr, "violin: %s, not `%s`\n", what, got);
+    else
+        fprintf(stderr, "violin: %s\n", what);
     return CLI_USAGE;
 }
 
@@ -168,6 +171,7 @@ static const struct cli_field status_fields[] = {
     {"load.cpu_capacity_pct", "  of", CLI_PERCENT},
     {"load.memory_charged_mib", "memory given", CLI_MIB},
     {"load.memory_promised_mib", "  promised", CLI_MIB},
+    {"load.memory_reserve_mib", "  kept back", CLI_MIB},
     {"load.memory_free_mib", "  free", CLI_MIB},
     {"load.memory_total_mib", "  of", CLI_MIB},
     {"standing.local_health", "local health (0 is good)", CLI_COUNT},
@@ -175,6 +179,8 @@ static const struct cli_field status_fields[] = {
     {"standing.aside", "  stands aside", CLI_YESNO},
     {"handovers.active", "handovers under way", CLI_COUNT},
     {"handovers.undecided", "  undecided", CLI_COUNT},
+    {NULL, NULL, CLI_TEXT}};
+static const struct cli_field env_moves_fields[] = {
     {"env_moves.leading", "environments led elsewhere", CLI_COUNT},
     {"env_moves.asked", "  asked to take in", CLI_COUNT},
     {"env_moves.granted", "  moving from here", CLI_COUNT},
@@ -194,6 +200,11 @@ static int do_status(struct cli_client *c, struct args *a)
         return 0;
     }
     cli_list(&r, status_fields);
+    for (const struct cli_field *f = env_moves_fields; f->key; f++)
+        if (cli_get_number(&r, f->key, 0) > 0) {
+            cli_list(&r, env_moves_fields); /* few hosts ever have to do with one */
+            break;
+        }
     w = cli_get(&r, "warnings");
     for (uint32_t i = 0; w && w->type == MSGPACK_OBJECT_ARRAY && i < w->via.array.size; i++) {
         char text[512];
@@ -213,6 +224,16 @@ static const struct cli_field guest_fields[] = {
 static int do_guests(struct cli_client *c, struct args *a)
 {
     return cli_ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
+}
+
+/* A change that was decided and not made, as in mode observe: what was refused or is short can't be made. */
+static bool only_said(const msgpack_object *decision)
+{
+    const msgpack_object *done = cli_get(decision, "done");
+    char kind[32] = "";
+    (void)cli_get_text(decision, "kind", kind, sizeof kind);
+    return done && done->type == MSGPACK_OBJECT_BOOLEAN && !done->via.boolean &&
+           (!strcmp(kind, "grow") || !strcmp(kind, "shrink") || !strcmp(kind, "weight") || !strcmp(kind, "move"));
 }
 
 static int do_explain(struct cli_client *c, struct args *a)
@@ -247,8 +268,9 @@ static int do_explain(struct cli_client *c, struct args *a)
     printf("%s", list && list->via.array.size ? "\nDecided\n" : "\nNothing was decided about it yet.\n");
     for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
         const msgpack_object *d = &list->via.array.ptr[i];
-        printf("  %s  %s\n", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
+        printf("  %s  %s", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
                cli_format_value(cli_get(d, "text"), CLI_TEXT, text, sizeof text));
+        printf("%s\n", only_said(d) ? " (not done)" : "");
         cli_print_numbers(cli_get(d, "numbers"), "            ");
     }
     list = cli_get(&r, "hosts");
@@ -267,8 +289,8 @@ static int do_top(struct cli_client *c, struct args *a)
     uint64_t interval = 2, times = 0;
     if (a->interval && (!cli_whole_number(a->interval, 3600, &interval) || interval == 0))
         return cli_usage("--interval is a number of seconds from 1 to 3600", a->interval);
-    if (a->times && !cli_whole_number(a->times, 1000000, &times))
-        return cli_usage("--times is a number up to 1000000", a->times);
+    if (a->times && (!cli_whole_number(a->times, 1000000, &times) || times == 0))
+        return cli_usage("--times is a number from 1 to 1000000", a->times);
     return cli_top(c, (double)interval, (unsigned)times, a->json);
 }
 
@@ -467,12 +489,13 @@ static const struct entry {
      "Environments: private clusters of guests on a virtual Ethernet. `attach` puts a network interface of this host, which "
      "has no address of its own, into the environment's bridge: once per environment and LAN. "
      "`limit` bounds what its guests on one host send to others, in MiB a second (0: no limit). `allow` lets its guests be in another domain, too "
-     "(see violin federate); deny takes that back."},
+     "(see violin federate); deny takes that back. `move` moves all its guests of this domain to another that may have it, "
+     "`moves` shows what this host has to do with such moves, `cancel` gives one up while no guest has been told to go."},
     {"explain", do_explain, plain_options, 1, 1, "GUEST|ENV", "Why a guest has what it has, and is where it is; what was decided about an environment."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
      "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
-     "guest, balloon, weight, short, moving, envmove, handover, moved, refused, failed, attach, conflict, keys, admitted, revoked, federation, address, mode, warning, started."},
+     "guest, balloon, weight, short, moving, envmove, handover, moved, refused, failed, attach, conflict, drain, keys, admitted, revoked, federation, address, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
     {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
      "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
@@ -519,7 +542,7 @@ const struct cli_command cli_commands[] = {
     {"reachability", "[PEER]", "which way other peers are reached"},
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
-    {"env", "create|list|show|…", "environments"},
+    {"env", "list|create|...", "environments"},
     {"explain", "GUEST|ENV", "why a guest has what it has"},
     {"events", "[--follow]", "what happened"},
     {"monitor", "[--kind K]", "what happens, live"},

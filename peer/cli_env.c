@@ -88,7 +88,7 @@ static int env_attach(struct cli_client *c, struct args *a, bool on)
     char iface[32] = "it";
     int err;
     if (a->n != (on ? 3U : 2U))
-        return cli_usage(on ? "env attach wants NAME IFACE" : "env detach wants NAME", a->n > 1 ? a->arg[1] : "nothing");
+        return cli_usage(on ? "env attach wants NAME IFACE" : "env detach wants NAME", NULL);
     cli_params_init(&p);
     vi_write_map(&p.w, on ? 2 : 1);
     vi_write_str(&p.w, "name");
@@ -115,7 +115,7 @@ static int env_limit(struct cli_client *c, struct args *a)
     struct cli_params p;
     uint64_t bandwidth;
     if (a->n != 3)
-        return cli_usage("env limit wants NAME MIB", a->n > 1 ? a->arg[1] : "nothing");
+        return cli_usage("env limit wants NAME MIB", NULL);
     if (!cli_whole_number(a->arg[2], 100000, &bandwidth))
         return cli_usage("MIB is a number of MiB a second, at most 100000; 0 is no limit", a->arg[2]);
     cli_params_init(&p);
@@ -126,6 +126,10 @@ static int env_limit(struct cli_client *c, struct args *a)
     vi_write_uint(&p.w, bandwidth);
     return env_show(c, a, "env.limit", &p);
 }
+
+static const char env_verbs[] =
+    "env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
+    "allow NAME DOMAIN, deny NAME DOMAIN, move NAME DOMAIN, moves, cancel ID";
 
 int cli_do_env(struct cli_client *c, struct args *a)
 {
@@ -147,8 +151,7 @@ int cli_do_env(struct cli_client *c, struct args *a)
         return CLI_USAGE;
     }
     if (a->n != 2)
-        return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
-                         "allow NAME DOMAIN, deny NAME DOMAIN, move NAME DOMAIN, moves, cancel ID", verb);
+        return cli_usage(env_verbs, verb);
     if (!strcmp(verb, "create")) {
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);
@@ -176,6 +179,5 @@ int cli_do_env(struct cli_client *c, struct args *a)
             printf("%s is removed\n", a->arg[1]);
         return err;
     }
-    return cli_usage("env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
-                         "allow NAME DOMAIN, deny NAME DOMAIN", verb);
+    return cli_usage(env_verbs, verb);
 }

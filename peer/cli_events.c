@@ -170,10 +170,30 @@ int cli_do_events(struct cli_client *c, struct args *a)
     return follow(c, a, last);
 }
 
+/* The first of KIND[,KIND] that no event is of, with what follows it; else NULL. */
+static const char *unknown_kind(const char *text)
+{
+    static const char *const kinds[] = {
+        "member", "env", "guest", "balloon", "weight", "short", "moving", "envmove", "handover", "moved", "refused", "failed",
+        "attach", "conflict", "drain", "keys", "admitted", "revoked", "federation", "address", "mode", "warning", "started"};
+    while (*text) {
+        size_t n = strcspn(text, ","), i = 0;
+        while (i < sizeof kinds / sizeof *kinds && (strlen(kinds[i]) != n || memcmp(kinds[i], text, n) != 0))
+            i++;
+        if (n && i == sizeof kinds / sizeof *kinds)
+            return text;
+        text += n + (text[n] == ',');
+    }
+    return NULL;
+}
+
 int cli_do_monitor(struct cli_client *c, struct args *a)
 {
     msgpack_object r;
+    const char *what;
     int err;
+    if (a->kind && (what = unknown_kind(a->kind)))
+        return cli_usage("--kind is one or several, with commas between, of those that `violin monitor --help` names", what);
     if (a->kind && (!a->kind[0] || a->kind[0] == ',' || strstr(a->kind, ",,") || a->kind[strlen(a->kind) - 1] == ','))
         return cli_usage("--kind is a kind of event or several with commas between", a->kind);
     stop_on_signals(c);

@@ -82,7 +82,7 @@ int cli_do_federate(struct cli_client *c, struct args *a)
     if (a->card)
         return print_card(c, a);
     if (a->n != 1)
-        return cli_usage("federate wants the other domain's card, or --card to print this one's", "nothing");
+        return cli_usage("federate wants the other domain's card, or --card to print this one's", NULL);
     if (!number(a->guests, "--guests is a whole number", &guests) ||
         !number(a->memory, "--memory is a whole number of MiB", &memory) ||
         !number(a->cpu, "--cpu is a whole number of percent", &cpu))
@@ -125,13 +125,27 @@ int cli_do_unfederate(struct cli_client *c, struct args *a)
     return 0;
 }
 
+/* False when the peer says that it isn't; when it can't be asked, nothing is claimed. */
+static bool maybe_federated(struct cli_client *c, const char *domain)
+{
+    const msgpack_object *list;
+    msgpack_object r;
+    char name[80];
+    if (cli_call(c, "domains", NULL, &r) || !(list = cli_get(&r, "domains")) || list->type != MSGPACK_OBJECT_ARRAY)
+        return true;
+    for (uint32_t i = 0; i < list->via.array.size; i++)
+        if (cli_get_text(&list->via.array.ptr[i], "domain", name, sizeof name) && !strcmp(name, domain))
+            return true;
+    return false;
+}
+
 int cli_env_allow(struct cli_client *c, struct args *a, bool allow)
 {
     struct cli_params p;
     msgpack_object r;
     int err;
     if (a->n != 3)
-        return cli_usage(allow ? "env allow wants NAME DOMAIN" : "env deny wants NAME DOMAIN", a->n > 1 ? a->arg[1] : "nothing");
+        return cli_usage(allow ? "env allow wants NAME DOMAIN" : "env deny wants NAME DOMAIN", NULL);
     cli_params_init(&p);
     vi_write_map(&p.w, 3);
     vi_write_str(&p.w, "name");
@@ -145,6 +159,8 @@ int cli_env_allow(struct cli_client *c, struct args *a, bool allow)
         return err;
     if (a->json)
         cli_json(&r, true);
+    else if (allow && !maybe_federated(c, a->arg[2]))
+        printf("guests of %s may be in %s, too, as soon as this domain is federated with it: violin federate\n", a->arg[1], a->arg[2]);
     else if (allow)
         printf("guests of %s may be in %s, too; hosts there make its bridge as soon as they hear of it\n", a->arg[1], a->arg[2]);
     else

@@ -55,7 +55,7 @@ static void warnings(const msgpack_object *s)
 
 static void members(const msgpack_object *rows)
 {
-    printf("\n%-16s %-8s %-22s %12s  %-22s %12s  %6s\n", "HOST", "STATE", "CPU WANTED", "", "MEMORY GIVEN", "", "GUESTS");
+    printf("\n%-16s %-8s %-22s %12s  %-22s %12s  %6s\n", "HOST", "STATE", "CPU WANTED", "", "MEMORY TAKEN", "", "GUESTS");
     for (uint32_t i = 0; rows->type == MSGPACK_OBJECT_ARRAY && i < rows->via.array.size; i++) {
         const msgpack_object *r = &rows->via.array.ptr[i];
         double cap = cli_get_number(r, "cpu_capacity_pct", 0), want = cli_get_number(r, "cpu_demand_pct", 0);

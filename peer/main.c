@@ -43,12 +43,12 @@ static void help(FILE *out)
                  "On a host:\n"
                  "  init --domain NAME        make a domain, with this host as its first member\n"
                  "  join TOKEN                be admitted to a domain\n"
-                 "  authority export|import FILE   the domain's secret key, encrypted with a passphrase\n"
+                 "  authority export|import   the domain's secret key, encrypted in a file\n"
                  "  peer                      run the peer (systemd does it: violin.service)\n"
                  "  config check|print        the configuration\n\n"
                  "With a running peer:\n");
     for (const struct cli_command *c = cli_commands; c->name; c++)
-        fprintf(out, "  %-9s %-15s %s\n", c->name, c->args, c->what);
+        fprintf(out, "  %s %-*s %s\n", c->name, (int)(strlen(c->name) < 24 ? 24 - strlen(c->name) : 0), c->args, c->what);
     fprintf(out, "\n`violin COMMAND --help` tells more.\n");
 }
 

@@ -177,6 +177,8 @@ static void test_requests(void **unused)
         {"env create web --shares 7", "env.create {name web shares 7}\n"},
         {"env show web", "env.show {name web}\n"},
         {"env remove web", "env.remove {name web}\n"},
+        {"env allow web b.example", "env.allow {name web domain b.example allow 1}\ndomains {}\n"},
+        {"env allow web b.example --json", "env.allow {name web domain b.example allow 1}\n"},
         {"explain g1", "explain {guest g1}\n"},
         {"events", "events {after 0 limit 50}\n"},
         {"events --after 9 --limit 2", "events {after 9 limit 2}\n"},
@@ -212,7 +214,7 @@ static void test_usage(void **unused)
         "status extra", "explain", "env", "env paint web", "env create", "env create a b", "migrate", "migrate a b c",
         "handover", "handover resolve 0a", "mode a b", "invite --uses 0", "invite --uses -1", "invite --uses 1x",
         "invite --ttl 0", "invite --ttl h", "invite --ttl 400d", "invite --ttl 99999999999999999999s", "events --after x",
-        "events --limit 0", "monitor extra", "monitor --kind ,", "monitor --kind a,,b", "monitor --kind a,", "members --state well",
+        "events --limit 0", "monitor extra", "monitor --kind ,", "monitor --kind a,,b", "monitor --kind a,", "monitor --kind member,none", "monitor --kind members", "top --times 0", "federate", "env limit a", "members --state well",
         "members a b c d e f g h i j k l m n o p q", "env create a --shares 0", "status --nonsense", "cert forge", "cert renew now", "revoke",
         "revoke a b", "delegate a", "delegate a admit --ttl 0", "delegate a admit --ttl 4000d", "authority",
         "authority burn", "authority rollover --overlap 5s", "authority rollover --overlap x"};

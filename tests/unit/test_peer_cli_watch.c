@@ -11,7 +11,7 @@ static void write_event(struct vi_writer *w, uint64_t seq, const char *what)
     vi_write_str(w, "seq");
     vi_write_uint(w, seq);
     number(w, "at", 1700000000.25);
-    text(w, "kind", "memory");
+    text(w, "kind", "balloon");
     text(w, "text", what);
 }
 
@@ -140,7 +140,7 @@ static void doubts(const char *method, uint64_t id, struct vi_writer *w)
 
 /* ---- tests ---- */
 
-#define DAY "2023-11-14 22:13:20  memory     " /* another day than today: with its date */
+#define DAY "2023-11-14 22:13:20  balloon    " /* another day than today: with its date */
 
 static void test_follow(void **unused)
 {
@@ -167,15 +167,15 @@ static void test_monitor(void **unused)
     assert_string_equal(asked, "events.follow {}\n");
     assert_string_equal(out, DAY "first\n" DAY "second\n" "2023-11-14 22:13:20  member     east is dead  (accuser: "
                         "west?[2J, asked: 3)\n");
-    assert_int_equal(run("monitor --kind other,member", happening), CLI_NO_PEER);
+    assert_int_equal(run("monitor --kind guest,member", happening), CLI_NO_PEER);
     assert_string_equal(out, "2023-11-14 22:13:20  member     east is dead  (accuser: west?[2J, asked: 3)\n");
-    assert_int_equal(run("monitor --kind mem", happening), CLI_NO_PEER); /* whole words */
+    assert_int_equal(run("monitor --kind mem", happening), CLI_USAGE); /* whole words */
     assert_string_equal(out, "");
     assert_int_equal(run("monitor --subject south", happening), CLI_NO_PEER);
     assert_string_equal(out, DAY "second\n");
     assert_int_equal(run("monitor --subject sout", happening), CLI_NO_PEER);
     assert_string_equal(out, "");
-    assert_int_equal(run("monitor --subject south --kind memory --json", happening), CLI_NO_PEER);
+    assert_int_equal(run("monitor --subject south --kind balloon --json", happening), CLI_NO_PEER);
     j = json_loads(out, 0, NULL); /* one line, one object */
     assert_string_equal(json_string_value(json_object_get(j, "text")), "second");
     json_decref(j);
