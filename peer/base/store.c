@@ -385,6 +385,19 @@ int64_t store_number(struct store *s, const char *name, int64_t otherwise)
 
 /* ---- history ---- */
 
+/* By number, and by age beyond the newest STORE_HISTORY_LEAST: a clock that was wrong for a moment must not cost all. */
+static int prune_history(struct store *s, vi_time wall)
+{
+    sqlite3_stmt *st = prepare(s, "DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ? OR "
+                                  "(wall < ? AND seq <= (SELECT max(seq) FROM history) - ?)");
+    if (st) {
+        sqlite3_bind_int(st, 1, STORE_HISTORY_MAX);
+        sqlite3_bind_int64(st, 2, wall - STORE_HISTORY_AGE);
+        sqlite3_bind_int(st, 3, STORE_HISTORY_LEAST);
+    }
+    return finish_write(s, st);
+}
+
 int store_history_add(struct store *s, vi_time wall, const void *record, size_t len)
 {
     sqlite3_stmt *st;
@@ -397,26 +410,16 @@ int store_history_add(struct store *s, vi_time wall, const void *record, size_t 
     bind_blob(st, 2, record, len);
     err = finish_write(s, st);
     /* now and then, so that a row costs one write */
-    if (!err && sqlite3_last_insert_rowid(s->db) % 256 == 0) {
-        st = prepare(s, "DELETE FROM history WHERE seq <= (SELECT max(seq) FROM history) - ?");
-        if (st)
-            sqlite3_bind_int(st, 1, STORE_HISTORY_MAX);
-        err = finish_write(s, st);
-    }
+    if (!err && sqlite3_last_insert_rowid(s->db) % 256 == 0)
+        err = prune_history(s, wall);
     return err;
 }
 
-int store_history_each(struct store *s, unsigned limit,
-                       bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record,
-                                    size_t len),
-                       void *arg)
+/* Row after row of a prepared SELECT seq, wall, record, which it frees. */
+static int each_history(struct store *s, sqlite3_stmt *st,
+                        bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record, size_t len), void *arg)
 {
-    sqlite3_stmt *st = prepare(s, "SELECT seq, wall, record FROM (SELECT * FROM history "
-                                  "ORDER BY seq DESC LIMIT ?) ORDER BY seq");
     int r = SQLITE_ERROR;
-    if (!st)
-        return VI_EIO;
-    sqlite3_bind_int64(st, 1, limit);
     while ((r = sqlite3_step(st)) == SQLITE_ROW) {
         const void *record;
         size_t len;
@@ -429,4 +432,24 @@ int store_history_each(struct store *s, unsigned limit,
     }
     sqlite3_finalize(st);
     return r == SQLITE_DONE || r == SQLITE_ROW ? 0 : failed(s, "can't be read");
+}
+
+int store_history_each(struct store *s, unsigned limit,
+                       bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record,
+                                    size_t len),
+                       void *arg)
+{
+    sqlite3_stmt *st = prepare(s, "SELECT seq, wall, record FROM (SELECT * FROM history "
+                                  "ORDER BY seq DESC LIMIT ?) ORDER BY seq");
+    if (!st)
+        return VI_EIO;
+    sqlite3_bind_int64(st, 1, limit);
+    return each_history(s, st, each, arg);
+}
+
+int store_history_back(struct store *s, bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record, size_t len),
+                       void *arg)
+{
+    sqlite3_stmt *st = prepare(s, "SELECT seq, wall, record FROM history ORDER BY seq DESC");
+    return st ? each_history(s, st, each, arg) : VI_EIO;
 }

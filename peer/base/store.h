@@ -15,7 +15,9 @@
 
 #define STORE_VERSION     1
 #define STORE_RECORD_MAX  16384 /* bytes of one record */
-#define STORE_HISTORY_MAX 20000 /* rows; the oldest go */
+#define STORE_HISTORY_MAX   20000 /* rows; the oldest go */
+#define STORE_HISTORY_AGE   ((vi_time)90 * 24 * VI_HOUR) /* older ones go, too … */
+#define STORE_HISTORY_LEAST 1000  /* … but for the newest so many */
 
 struct store;
 
@@ -44,9 +46,13 @@ enum store_kind {
     STORE_TAKES_PART = 5, /* a host's signed list of the environments it takes part in */
     STORE_TRANSFERS = 6,  /* of a guest that came or went: the latest, each with its length in two bytes before it */
     STORE_ATTACHED = 7,   /* an environment's LAN: peer/attach.h */
+    STORE_KEPT = 30,     /* a guest that violin made: peer/envmake.h */
+    STORE_MAKING = 31,   /* an environment whose guests are being made */
+    STORE_LEFT_DISK = 32, /* an old copy of such a guest's disk: its environment */
     STORE_FEDERATION = 20,      /* a domain that we are, or were, federated with */
     STORE_FEDERATION_VIEW = 21, /* where to reach it */
     STORE_FEDERATION_KEYS = 22, /* what it said about its keys */
+    STORE_IMAGE = 24, /* an image that is here, by its path: peer/daemon_image.c */
     STORE_STATEMENT = 10 /* about keys: its kind in a byte, then peer/statements.h */
 };
 int store_put(struct store *s, enum store_kind kind, const struct vi_id *key, const void *value,
@@ -65,6 +71,9 @@ int64_t store_number(struct store *s, const char *name, int64_t otherwise);
 
 /* ---- history: what was decided and done ---- */
 int store_history_add(struct store *s, vi_time wall, const void *record, size_t len);
+/* Newest first. each returns false to stop. */
+int store_history_back(struct store *s, bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record, size_t len),
+                       void *arg);
 /* The newest `limit`, oldest of them first. */
 int store_history_each(struct store *s, unsigned limit,
                        bool (*each)(void *arg, uint64_t seq, vi_time wall, const void *record,

@@ -386,6 +386,50 @@ static void test_history_bound(void **unused)
     store_close(s);
 }
 
+static bool backwards(void *arg, uint64_t seq, vi_time wall, const void *p, size_t len)
+{
+    uint64_t *last = arg;
+    (void)wall;
+    (void)p;
+    (void)len;
+    assert_true(seq < *last);
+    *last = seq;
+    return seq > 3;
+}
+
+static bool count_all(void *arg, uint64_t seq, vi_time wall, const void *p, size_t len)
+{
+    (void)seq;
+    (void)wall;
+    (void)p;
+    (void)len;
+    ++*(unsigned *)arg;
+    return true;
+}
+
+/* What is too old goes, but never the newest thousand. */
+static void test_history_age(void **unused)
+{
+    uint64_t last = UINT64_MAX;
+    unsigned n = 0;
+    sqlite3 *db;
+    struct store *s = must_open();
+    (void)unused;
+    for (int i = 1; i <= 5; i++)
+        assert_int_equal(store_history_add(s, i, "r", 1), 0);
+    assert_int_equal(store_history_back(s, backwards, &last), 0);
+    assert_int_equal(last, 3);
+    sqlite3_open(file, &db);
+    sqlite3_exec(db, "WITH RECURSIVE n(i) AS (SELECT 6 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+                     "INSERT INTO history SELECT i, i, 'r' FROM n", NULL, NULL, NULL);
+    sqlite3_close(db);
+    for (int i = 0; i < 256; i++)
+        assert_int_equal(store_history_add(s, STORE_HISTORY_AGE + 10000, "r", 1), 0);
+    assert_int_equal(store_history_back(s, count_all, &n), 0);
+    assert_in_range(n, STORE_HISTORY_LEAST, STORE_HISTORY_LEAST + 256);
+    store_close(s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -401,6 +445,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damaged_inside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_not_ours, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_history_bound, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_history_age, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
