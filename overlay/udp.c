@@ -14,6 +14,7 @@
 
 #define BUFFER       (4 << 20)
 #define BUFFER_FIRST (256 << 10)
+#define PRIORITY     6 /* TC_PRIO_INTERACTIVE, the most that needs no privilege: the first band of pfifo_fast, tc-prio(8) */
 
 static int address_of(const char *listen, uint16_t port, struct sockaddr_storage *ss, socklen_t *len)
 {
@@ -54,6 +55,14 @@ static int open_one(const struct sockaddr_storage *ss, socklen_t len, int buffer
         return -1;
     }
     return fd;
+}
+
+/* A queue full of guests' data at an interface doesn't hold up probes, or its host would be held for dead. A queue that
+ * goes by flows (fq_codel) doesn't look at this. */
+static void before_data(int fd)
+{
+    int priority = PRIORITY;
+    (void)setsockopt(fd, SOL_SOCKET, SO_PRIORITY, &priority, sizeof priority);
 }
 
 /* Is somebody else there already? SO_REUSEPORT would let us in beside another peer of the same user. */
@@ -107,7 +116,10 @@ int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, unsigned 
         while (s->first >= 0 && s->n < n && (s->data[s->n] = open_one(&ss, len, BUFFER)) >= 0)
             s->n++;
     }
-    if (s->n < n) {
+    if (s->n == n) {
+        before_data(s->control);
+        before_data(s->first);
+    } else {
         snprintf(why, cap, "UDP port %u at %s: %s; %s", port, listen, strerror(errno),
                  errno == EADDRINUSE      ? "is another peer running? set `port`, or end what uses it"
                  : errno == EADDRNOTAVAIL ? "the address is not on this host: set `listen`"

@@ -16,8 +16,9 @@ struct udp_sockets {
     unsigned n; /* of data; queue q's packets come to data[(q - 1) % n] */
 };
 
-/* Binds them, n (1 … UDP_DATA_MAX) of data, non-blocking. listen: "0.0.0.0", "::" (then IPv4 too) or one address. 0, or VI_EIO with a
- * sentence in why that says what to do (port in use, address not here). */
+/* Binds them, n (1 … UDP_DATA_MAX) of data, non-blocking; what control and first send goes before data in the host's own
+ * queues (SO_PRIORITY). listen: "0.0.0.0", "::" (then IPv4 too) or one address. 0, or VI_EIO with a sentence in why that says
+ * what to do (port in use, address not here). */
 int udp_open(struct udp_sockets *s, const char *listen, uint16_t port, unsigned n, char *why, size_t cap);
 void udp_close(struct udp_sockets *s);
 

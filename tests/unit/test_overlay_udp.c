@@ -109,6 +109,22 @@ static void sorted_by_first_byte(void **state)
     }
 }
 
+static int priority(int fd)
+{
+    int value = -1;
+    socklen_t len = sizeof value;
+    assert_int_equal(getsockopt(fd, SOL_SOCKET, SO_PRIORITY, &value, &len), 0);
+    return value;
+}
+
+static void control_goes_before_data(void **state)
+{
+    (void)state;
+    assert_int_equal(udp_open(&u, "127.0.0.1", port, 1, why, sizeof why), 0);
+    assert_true(priority(u.control) > priority(u.data[0]));
+    assert_int_equal(priority(u.first), priority(u.control));
+}
+
 static void both_families(void **state)
 {
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
@@ -189,6 +205,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(queues_have_their_sockets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(sorted_by_first_byte, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(control_goes_before_data, set_up, tear_down),
         cmocka_unit_test_setup_teardown(both_families, set_up, tear_down),
         cmocka_unit_test_setup_teardown(what_cannot_be, set_up, tear_down),
     };
