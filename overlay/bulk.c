@@ -547,3 +547,10 @@ uint64_t bulk_bytes(const struct bulk *b)
 {
     return b->bytes;
 }
+
+void bulk_limit(struct bulk *b, uint64_t bandwidth)
+{
+    if (!b->bandwidth)
+        b->filled = vi_clock_boottime();
+    b->bandwidth = bandwidth;
+}

@@ -78,5 +78,10 @@ int bulk_server_splice(struct bulk_server *s, const uint8_t token[BULK_TOKEN], u
 /* Gives up; done is called with VI_ECANCELED, later. */
 void bulk_cancel(struct bulk *b);
 uint64_t bulk_bytes(const struct bulk *b);
+/* From now on no faster than so many KiB/s; 0: no limit. */
+void bulk_limit(struct bulk *b, uint64_t bandwidth);
+/* The same of a stream that came in, by the arg that accept set for its done. */
+void bulk_server_cancel(struct bulk_server *s, const void *done_arg);
+uint64_t bulk_server_bytes(const struct bulk_server *s, const void *done_arg);
 
 #endif

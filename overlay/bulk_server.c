@@ -240,6 +240,28 @@ void bulk_server_close(struct bulk_server *s)
     splice_close_all(s);
 }
 
+static struct bulk *came_for(const struct bulk_server *s, const void *done_arg)
+{
+    struct bulk *b;
+    LIST_FOREACH (b, &s->streams, link)
+        if (b->open && b->arg == done_arg)
+            return b;
+    return NULL;
+}
+
+void bulk_server_cancel(struct bulk_server *s, const void *done_arg)
+{
+    struct bulk *b = s ? came_for(s, done_arg) : NULL;
+    if (b)
+        bulk_cancel(b);
+}
+
+uint64_t bulk_server_bytes(const struct bulk_server *s, const void *done_arg)
+{
+    const struct bulk *b = s ? came_for(s, done_arg) : NULL;
+    return b ? bulk_bytes(b) : 0;
+}
+
 void bulk_server_drop(struct bulk_server *s, const struct vi_id *peer)
 {
     struct bulk *b;

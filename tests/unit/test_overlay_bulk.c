@@ -327,6 +327,35 @@ static void cancelled(void **state)
     assert_true(sink.good);
 }
 
+static void on_cancel_came(uv_timer_t *t)
+{
+    assert_true(bulk_server_bytes(server, &in_end) > 0);
+    assert_int_equal(bulk_server_bytes(server, &out_end), 0); /* nobody's that came in */
+    bulk_server_cancel(server, &out_end);
+    assert_false(in_end.done);
+    bulk_server_cancel(server, &in_end);
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+/* The same by who it came to. */
+static void cancelled_where_it_comes(void **state)
+{
+    static uv_timer_t t;
+    (void)state;
+    source.total = (size_t)1 << 40;
+    sink.pause = 1000;
+    (void)send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_timer_init(&loop, &t);
+    uv_timer_start(&t, on_cancel_came, 300, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    pthread_join(sink.thread, NULL);
+    assert_int_equal(in_end.err, VI_ECANCELED);
+    assert_true(out_end.done);
+    assert_int_not_equal(out_end.err, 0);
+}
+
 /* Who drains it goes away: the sender hears of it. */
 static void reader_goes(void **state)
 {
@@ -388,6 +417,32 @@ static void bandwidth_is_kept(void **state)
     source.pause = 400000;
     transport(3 << 20, 65536, 65536, 0);
     assert_true(vi_clock_boottime() - began > 700 * VI_MSEC);
+}
+
+static void on_limit_time(uv_timer_t *t)
+{
+    bulk_limit(to_cancel, 4096);
+    uv_close((uv_handle_t *)t, NULL);
+}
+
+/* One that had none gets a limit. */
+static void a_limit_comes_later(void **state)
+{
+    static uv_timer_t t;
+    vi_time began = vi_clock_boottime();
+    (void)state;
+    source.total = 3 << 20;
+    source.chunk = 65536;
+    source.pause = 500000; /* it begins to flow when the limit is there already */
+    to_cancel = send_to(port, x[1], &id[1], &source.fd);
+    assert_int_equal(pthread_create(&source.thread, NULL, write_all, &source), 0);
+    uv_timer_init(&loop, &t);
+    uv_timer_start(&t, on_limit_time, 200, 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    pthread_join(source.thread, NULL);
+    pthread_join(sink.thread, NULL);
+    assert_int_equal(in_end.err, 0);
+    assert_true(vi_clock_boottime() - began > 1000 * VI_MSEC); /* 3 MiB at 4 MiB/s, but for 250 ms' worth */
 }
 
 /* ---- a wire that is cut or bent ---- */
@@ -584,9 +639,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(nobody_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_host_there, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cancelled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(cancelled_where_it_comes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(reader_goes, set_up, tear_down),
         cmocka_unit_test_setup_teardown(little_is_kept, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bandwidth_is_kept, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_limit_comes_later, set_up, tear_down),
         cmocka_unit_test_setup_teardown(cut_midway, set_up, tear_down),
         cmocka_unit_test_setup_teardown(bent_midway, set_up, tear_down),
         cmocka_unit_test_setup_teardown(oversized_record, set_up, tear_down),
