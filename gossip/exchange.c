@@ -1,9 +1,15 @@
-/* The digest/delta exchange of summaries and records: once an interval with one member chosen at
- * random. DIGEST (kinds, keys, versions) → VALUES that the other lacks or has older, WANT of what it
- * has newer → VALUES.
+/* The exchange of summaries and records: once an interval with one member chosen at random.
  *
- * A digest that holds all we have says so, and the other then adds what isn't in it. When there is
- * more than `store_datagrams` hold, half of them are the newest entries, half a slice that moves on. */
+ * Everybody's summary is out of date in seconds, so the freshest ones are sent as they are (VALUES, at most
+ * `store_datagrams`): to ask first would cost more than it saves. And a digest (DIGEST: kinds, keys, versions) names
+ * those that are stalest here; the other sends what it has newer. What both cost doesn't grow with the members: with more
+ * of them summaries get older (measured: README.md), as who needs one needs a few that are fresh rather than all.
+ *
+ * Records change rarely: the digest names the newest, and another a slice of all that moves on. The other sends what it
+ * has newer and asks (WANT) for what it lacks. Who gets an old one was cut off or is new here: it asks several members a second
+ * for slices (a WANT of nothing; who doesn't know that ignores it) until it has lacked none for a while.
+ *
+ * A digest that holds all we have says so, and the other then adds what isn't in it: nothing is sent before. */
 #include "gossip/internal.h"
 
 #include <string.h>
@@ -11,6 +17,14 @@
 #define DIGEST_ENTRY (1 + GSP_PREFIX + 8 + 2)
 #define DIGEST_MAX   60 /* entries of a datagram: 2 + 2 + 60 × 19 = 1144 bytes */
 #define WANT_MAX     120
+#define STALEST      30 /* summaries of a digest … */
+#define UNKNOWN      10 /* … among them those of members that none came from yet: with version 0 */
+#define NEWEST       30 /* … and records; if there are more of these, a slice of all records goes with it */
+#define OLD          (30 * VI_SEC) /* a record that should be everywhere by now */
+#define LOOKS        (10 * VI_SEC) /* so long who lacked one looks for others */
+#define SLICES       4  /* slices at most that who lacks records asks for, and that are sent when asked for, in an interval */
+#define WANTED       16 /* datagrams with what others asked for, in an interval */
+#define FRESHEST     64 /* summaries: more than fit in what is sent */
 #define AGE_MAX      VI_HOUR /* an age is carried in milliseconds, up to this */
 
 static bool shown(const struct gossip *g, const struct gsp_entry *e)
@@ -25,7 +39,16 @@ struct digest {
     uint32_t to;
     uint32_t in[DIGEST_MAX];
     unsigned n;
+    uint32_t unknown[UNKNOWN]; /* members */
+    unsigned n_unknown;
 };
+
+static void digest_entry(struct gsp_out *o, const uint8_t tag[1 + GSP_PREFIX], uint64_t version, uint16_t check)
+{
+    gsp_put(o, tag, 1 + GSP_PREFIX);
+    gsp_put_u64(o, version);
+    gsp_put_u16(o, check);
+}
 
 static void digest_send(struct digest *d, bool complete)
 {
@@ -35,19 +58,38 @@ static void digest_send(struct digest *d, bool complete)
 
     gsp_begin(g, &o, buf, GSP_DIGEST);
     gsp_put_u8(&o, complete);
-    gsp_put_u8(&o, (uint8_t)d->n);
+    gsp_put_u8(&o, (uint8_t)(d->n + d->n_unknown));
     for (unsigned k = 0; k < d->n; k++) {
         const struct gsp_entry *e = &g->store.e[d->in[k]];
 
-        gsp_put(&o, e->tag, sizeof e->tag);
-        gsp_put_u64(&o, e->version);
-        gsp_put_u16(&o, e->check);
+        digest_entry(&o, e->tag, e->version, e->check);
+    }
+    for (unsigned k = 0; k < d->n_unknown; k++) {
+        uint8_t tag[1 + GSP_PREFIX] = {0};
+
+        memcpy(tag + 1, gsp_id(&g->m[d->unknown[k]])->b, GSP_PREFIX);
+        digest_entry(&o, tag, 0, 0);
     }
     gsp_send(g, gsp_id(&g->m[d->to]), &g->m[d->to].word->st.addr, &o);
-    d->n = 0;
 }
 
-static void digest_newest(struct digest *d)
+/* Who has none, as some have, is asked for again and again: a part of the digest, never all of it. */
+static void digest_unknown(struct digest *d)
+{
+    struct gossip *g = d->g;
+    uint32_t from = g->norder ? vi_rng_below(g->rng, g->norder) : 0;
+
+    if (g->store.summaries > g->norder)
+        return;
+    for (uint32_t k = 0; k < g->norder && d->n_unknown < UNKNOWN; k++) {
+        uint32_t i = g->order[(from + k) % g->norder];
+
+        if (gsp_store_find(g, 0, gsp_id(&g->m[i])) == GSP_NONE)
+            d->unknown[d->n_unknown++] = i;
+    }
+}
+
+static void digest_all(struct digest *d)
 {
     const struct gsp_store *s = &d->g->store;
 
@@ -56,41 +98,49 @@ static void digest_newest(struct digest *d)
             d->in[d->n++] = i;
 }
 
+/* The summaries that are the freshest here, or the stalest ones of others: the first is so most. */
+static unsigned by_age(const struct gossip *g, bool stalest, uint32_t *out, unsigned most)
+{
+    const struct gsp_store *s = &g->store;
+    unsigned n = 0;
+
+    for (uint32_t i = 0; i < s->n; i++) {
+        const struct gsp_entry *e = &s->e[i];
+        unsigned k;
+
+        if (e->kind || !shown(g, e) || (stalest && vi_id_equal(&e->key, &g->cfg.id)))
+            continue;
+        for (k = n; k > 0 && (stalest ? e->born < s->e[out[k - 1]].born : e->born > s->e[out[k - 1]].born); k--)
+            if (k < most)
+                out[k] = out[k - 1];
+        if (k < most) {
+            out[k] = i;
+            n += n < most;
+        }
+    }
+    return n;
+}
+
+static void digest_newest_records(struct digest *d)
+{
+    const struct gsp_store *s = &d->g->store;
+    unsigned most = d->n + NEWEST;
+
+    for (uint32_t i = s->newest; i != GSP_NONE && d->n < most; i = s->e[i].next)
+        if (s->e[i].kind)
+            d->in[d->n++] = i;
+}
+
 static void digest_slice(struct digest *d)
 {
     struct gsp_store *s = &d->g->store;
+    unsigned most = s->records < DIGEST_MAX ? s->records : DIGEST_MAX;
 
-    for (uint32_t k = 0; k < s->n && d->n < DIGEST_MAX; k++) {
+    for (uint32_t k = 0; k < s->n && d->n < most; k++) {
         s->cursor = (s->cursor + 1) % s->n;
-        if (shown(d->g, &s->e[s->cursor]))
+        if (s->e[s->cursor].used && s->e[s->cursor].kind)
             d->in[d->n++] = s->cursor;
     }
-}
-
-void gsp_store_tick(struct gossip *g)
-{
-    struct gsp_store *s = &g->store;
-    struct digest d = {.g = g};
-    unsigned most = g->cfg.store_datagrams, all;
-
-    g->next_store = g->now + g->cfg.store_interval;
-    gsp_store_drop_over(g);
-    all = s->records + s->summaries;
-    if (gsp_pick(g, NULL, 1, &d.to) != 1)
-        return;
-    if (all <= DIGEST_MAX) {
-        digest_newest(&d);
-        digest_send(&d, true);
-        return;
-    }
-    digest_newest(&d);
-    digest_send(&d, false);
-    for (unsigned k = 1; k < most && k * DIGEST_MAX < all; k++) {
-        digest_slice(&d);
-        digest_send(&d, false);
-    }
-    if (most == 1) /* the one datagram must sometimes be the slice */
-        s->cursor = s->cursor + DIGEST_MAX < s->n ? s->cursor + DIGEST_MAX : 0;
 }
 
 /* ---- values ----------------------------------------------------------------------------------------- */
@@ -132,23 +182,36 @@ static bool put_value(struct gossip *g, struct gsp_out *o, const struct gsp_entr
     return false;
 }
 
-static void values_add(struct values *v, uint32_t i)
+/* false: there is no room for it any more. */
+static bool values_add(struct values *v, uint32_t i)
 {
     for (int attempt = 0; attempt < 2; attempt++) {
         if (!v->open) {
             if (!v->left)
-                return;
+                return false;
             v->left--;
             v->open = true;
             gsp_begin(v->g, &v->o, v->buf, GSP_VALUES);
         }
         if (put_value(v->g, &v->o, &v->g->store.e[i]))
-            return;
+            return true;
         values_flush(v);
     }
+    return false;
 }
 
-/* ---- what came ---------------------------------------------------------------------------------------- */
+/* ---- an interval ------------------------------------------------------------------------------------ */
+
+static void send_freshest(struct gossip *g, uint32_t to)
+{
+    struct values v = {.g = g, .to = to, .left = g->cfg.store_datagrams};
+    uint32_t list[FRESHEST];
+    unsigned n = by_age(g, false, list, FRESHEST);
+
+    for (unsigned k = 0; k < n && values_add(&v, list[k]); k++)
+        ;
+    values_flush(&v);
+}
 
 struct want {
     unsigned n;
@@ -160,13 +223,59 @@ static void send_want(struct gossip *g, uint32_t to, const struct want *w)
     uint8_t buf[GOSSIP_DATAGRAM_MAX];
     struct gsp_out o;
 
-    if (!w->n)
-        return;
     gsp_begin(g, &o, buf, GSP_WANT);
     gsp_put_u8(&o, (uint8_t)w->n);
     gsp_put(&o, w->tag, w->n * sizeof w->tag[0]);
     gsp_send(g, gsp_id(&g->m[to]), &g->m[to].word->st.addr, &o);
 }
+
+static void send_slice(struct gossip *g, uint32_t to)
+{
+    struct digest d = {.g = g, .to = to};
+
+    digest_slice(&d);
+    digest_send(&d, false);
+}
+
+static void ask_for_slices(struct gossip *g)
+{
+    static const struct want any;
+    uint32_t of[SLICES];
+    unsigned n = gsp_pick(g, NULL, SLICES, of);
+
+    for (unsigned k = 0; k < n; k++)
+        send_want(g, of[k], &any);
+}
+
+void gsp_store_tick(struct gossip *g)
+{
+    struct gsp_store *s = &g->store;
+    struct digest d = {.g = g};
+    bool all;
+
+    g->next_store = g->now + g->cfg.store_interval;
+    s->slices = SLICES;
+    s->wanted = WANTED;
+    gsp_store_drop_over(g);
+    if (gsp_pick(g, NULL, 1, &d.to) != 1)
+        return;
+    all = s->records + s->summaries <= DIGEST_MAX;
+    if (all) {
+        digest_all(&d);
+    } else {
+        send_freshest(g, d.to);
+        digest_unknown(&d);
+        d.n = by_age(g, true, d.in, STALEST - d.n_unknown);
+        digest_newest_records(&d);
+    }
+    digest_send(&d, all);
+    if (s->records > NEWEST && !all)
+        send_slice(g, d.to);
+    if (g->now < s->lacking)
+        ask_for_slices(g);
+}
+
+/* ---- what came ---------------------------------------------------------------------------------------- */
 
 static bool has(const struct gsp_cur *c, unsigned n, const uint8_t *tag)
 {
@@ -185,7 +294,7 @@ static void add_missing(struct values *v, const struct gsp_cur *entries, unsigne
 
     for (uint32_t i = s->newest; i != GSP_NONE && v->left; i = s->e[i].next)
         if (shown(v->g, &s->e[i]) && !has(entries, n, s->e[i].tag))
-            values_add(v, i);
+            (void)values_add(v, i);
 }
 
 void gsp_on_digest(struct gossip *g, uint32_t from, struct gsp_cur *c)
@@ -207,21 +316,24 @@ void gsp_on_digest(struct gossip *g, uint32_t from, struct gsp_cur *c)
         uint32_t i = gsp_idmap_find(&g->store.map, tag);
         const struct gsp_entry *e = i == GSP_NONE ? NULL : &g->store.e[i];
 
+        if (!e && !version)
+            continue; /* neither has it */
         if (!e || version > e->version || (version == e->version && check > e->check))
             memcpy(w.tag[w.n++], tag, sizeof w.tag[0]);
         else if (version < e->version || check < e->check)
-            values_add(&v, i);
+            (void)values_add(&v, i);
     }
     if (complete)
         add_missing(&v, &entries, n);
     values_flush(&v);
-    send_want(g, from, &w);
+    if (w.n)
+        send_want(g, from, &w);
 }
 
 void gsp_on_want(struct gossip *g, uint32_t from, struct gsp_cur *c)
 {
     unsigned n = gsp_get_u8(c);
-    struct values v = {.g = g, .to = from, .left = g->cfg.store_datagrams};
+    struct values v = {.g = g, .to = from, .left = g->store.wanted};
 
     if (n > WANT_MAX)
         c->bad = true;
@@ -230,25 +342,30 @@ void gsp_on_want(struct gossip *g, uint32_t from, struct gsp_cur *c)
         uint32_t i = tag ? gsp_idmap_find(&g->store.map, tag) : GSP_NONE;
 
         if (i != GSP_NONE)
-            values_add(&v, i);
+            (void)values_add(&v, i);
     }
     values_flush(&v);
+    g->store.wanted = v.left;
+    if (!c->bad && !n && g->store.slices) {
+        g->store.slices--;
+        send_slice(g, from);
+    }
 }
 
-/* A summary claimed to be ours with a number that we never gave: go beyond it, in a new incarnation
- * if it used ours up. */
-static void summary_of_self(struct gossip *g, const struct gsp_entry *e)
+/* A summary claimed to be ours with a number that we never gave, or gave to another one: go beyond it, in a new
+ * incarnation if it may have used ours up. */
+static void summary_of_self(struct gossip *g, const struct gsp_entry *e, const uint8_t *forged)
 {
     uint64_t inc = g->m[GSP_SELF].word->st.incarnation;
     uint32_t i = gsp_store_find(g, 0, &g->cfg.id);
     uint8_t bytes[GOSSIP_SUMMARY_MAX];
     size_t len;
 
-    if (i == GSP_NONE || e->version <= g->store.e[i].version || e->version >> GSP_COUNTER_BITS > inc)
+    if (i == GSP_NONE || e->version < g->store.e[i].version || e->version >> GSP_COUNTER_BITS > inc)
         return;
     len = g->store.e[i].len;
     memcpy(bytes, g->store.e[i].bytes, len);
-    if (gsp_self_word(g, 0, g->left))
+    if (e->version == g->store.e[i].version ? e->len == len && !memcmp(forged, bytes, len) : gsp_self_word(g, 0, g->left))
         return;
     gsp_store_set_summary(g, bytes, len);
 }
@@ -259,7 +376,7 @@ static void take_summary(struct gossip *g, const struct gsp_entry *e, const uint
     bool changed;
 
     if (i == GSP_SELF) {
-        summary_of_self(g, e);
+        summary_of_self(g, e, bytes);
         return;
     }
     /* of members only, and only with numbers of incarnations that the member itself signed */
@@ -285,8 +402,11 @@ static void take_record(struct gossip *g, const struct gsp_entry *e, const uint8
         g->count.records_refused++;
         return;
     }
-    if (!gsp_store_put(g, e, bytes, &changed) && changed)
-        gsp_fx_push(g, &fx); /* reserved by the put */
+    if (gsp_store_put(g, e, bytes, &changed) || !changed)
+        return;
+    gsp_fx_push(g, &fx); /* reserved by the put */
+    if (g->now - e->born > OLD)
+        g->store.lacking = g->now + LOOKS;
 }
 
 void gsp_on_values(struct gossip *g, uint32_t from, struct gsp_cur *c)

@@ -24,7 +24,7 @@ void gossip_config_domain(struct gossip_config *c)
         .sync_interval = 10 * VI_SEC,
         .lost_every = 4,
         .store_interval = VI_SEC,
-        .store_datagrams = 4,
+        .store_datagrams = 3,
         .lag_limit = 250 * VI_MSEC,
         .silence = 3 * VI_SEC,
         .silence_most = 15 * VI_SEC,

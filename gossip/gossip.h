@@ -68,7 +68,7 @@ struct gossip_config {
     vi_time sync_interval;    /* digest sync with one member; … */
     unsigned lost_every;      /* … of so many one with a dead one or a seed, for ever */
     vi_time store_interval;   /* summaries and records: exchange with one member */
-    unsigned store_datagrams; /* digests sent per exchange, and answers to one, at most (≥ 1) */
+    unsigned store_datagrams; /* with values, sent per exchange and as an answer to a digest, at most (≥ 1) */
     vi_time lag_limit;        /* a step later than its deadline by more is a lag of ours */
     vi_time silence;          /* nothing heard for so long (≥ 3 others): no verdicts … */
     vi_time silence_most;     /* … until silent for so long: then we are alone and say so */
@@ -271,6 +271,15 @@ struct gossip_summary {
 /* Summaries of members that are alive or suspect, ours included. */
 bool gossip_summary_next(const struct gossip *g, vi_time now, size_t *pos,
                          struct gossip_summary *out);
+/* The same, each once, in an order that a number drawn at random decides; until the next step. */
+struct gossip_round {
+    size_t at, step, left;
+};
+void gossip_round(const struct gossip *g, uint64_t drawn, struct gossip_round *r);
+bool gossip_summary_drawn(const struct gossip *g, vi_time now, struct gossip_round *r,
+                          struct gossip_summary *out);
+bool gossip_summary_get(const struct gossip *g, vi_time now, const struct vi_id *id,
+                        struct gossip_summary *out);
 
 struct gossip_record {
     uint8_t kind;

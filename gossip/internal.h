@@ -99,6 +99,8 @@ struct gsp_store {
     struct gsp_entry *e;
     uint32_t n, cap, free_head, newest, oldest;
     uint32_t records, summaries, cursor;
+    unsigned slices, wanted; /* so many more may go out when asked for, in this interval */
+    vi_time lacking;         /* until then it asks for slices */
     struct gsp_idmap map;
     uint32_t counter; /* of our own summaries in this incarnation */
 };
@@ -134,6 +136,8 @@ struct gossip {
     bool aside;  /* our own probes fail: we neither judge nor refute */
     bool owed;   /* … and were accused meanwhile */
     vi_time repeated_at; /* our word to one that was behind it */
+    vi_time told_over_at; /* who is gone, to one that didn't know; … */
+    unsigned told_over;   /* … so many since */
     vi_time refuted_at; /* a suspicion of ours was last found wrong */
     uint32_t retries;   /* dead ones still to be tried soon */
     uint32_t seq;

@@ -70,6 +70,13 @@ uint32_t gossip_alive(const struct gossip *g)
     return g->norder + 1;
 }
 
+static void show_summary(const struct gsp_entry *e, vi_time now, struct gossip_summary *out)
+{
+    *out = (struct gossip_summary){.id = e->key, .version = e->version,
+                                   .age = now > e->born ? now - e->born : 0,
+                                   .bytes = e->bytes, .len = e->len};
+}
+
 bool gossip_summary_next(const struct gossip *g, vi_time now, size_t *pos,
                          struct gossip_summary *out)
 {
@@ -78,12 +85,62 @@ bool gossip_summary_next(const struct gossip *g, vi_time now, size_t *pos,
 
         if (!e->used || e->kind)
             continue;
-        *out = (struct gossip_summary){.id = e->key, .version = e->version,
-                                       .age = now > e->born ? now - e->born : 0,
-                                       .bytes = e->bytes, .len = e->len};
+        show_summary(e, now, out);
         return true;
     }
     return false;
+}
+
+static size_t gcd(size_t a, size_t b)
+{
+    while (b) {
+        size_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* Places as far apart as the number says: neighbours in the table came together, and may be alike. */
+void gossip_round(const struct gossip *g, uint64_t drawn, struct gossip_round *r)
+{
+    size_t n = g->store.n;
+
+    *r = (struct gossip_round){.step = 1, .left = n};
+    if (n < 2)
+        return;
+    r->at = (size_t)(drawn % n);
+    r->step = 1 + (size_t)(drawn / n % (n - 1));
+    while (gcd(n, r->step) != 1)
+        r->step++; /* n - 1 at most */
+}
+
+bool gossip_summary_drawn(const struct gossip *g, vi_time now, struct gossip_round *r,
+                          struct gossip_summary *out)
+{
+    for (; r->left > 0; r->left--) {
+        const struct gsp_entry *e = &g->store.e[r->at];
+
+        r->at = (r->at + r->step) % g->store.n;
+        if (!e->used || e->kind)
+            continue;
+        r->left--;
+        show_summary(e, now, out);
+        return true;
+    }
+    return false;
+}
+
+bool gossip_summary_get(const struct gossip *g, vi_time now, const struct vi_id *id,
+                        struct gossip_summary *out)
+{
+    uint32_t i = gsp_store_find(g, 0, id);
+
+    if (i == GSP_NONE || !vi_id_equal(&g->store.e[i].key, id))
+        return false;
+    show_summary(&g->store.e[i], now, out);
+    return true;
 }
 
 static void show_record(const struct gossip *g, const struct gsp_entry *e, struct gossip_record *out)

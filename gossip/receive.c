@@ -10,6 +10,7 @@
 
 #define PULL_GAP VI_SEC
 #define REPEAT_GAP (200 * VI_MSEC)
+#define TOLD_OVER 32
 #define STORM    64 /* rumours under way: very many are joining, and lists are the quicker way */
 
 static bool asked_for(const struct gossip *g, const uint8_t prefix[GSP_PREFIX])
@@ -64,13 +65,35 @@ static bool admitted(struct gossip *g, const struct gsp_read_item *it)
     return false;
 }
 
-/* Our own signature on something newer than we know of: we lost our memory. Go beyond it. */
-static void word_of_self(struct gossip *g, const struct gsp_read_item *it)
+/* It believes what is over of an incarnation of ours: the word that came after it didn't reach that one. */
+static void repeat_word(struct gossip *g, const struct vi_id *via, bool gone)
+{
+    uint32_t i = gsp_find(g, via);
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    if (i == GSP_NONE || g->now - g->repeated_at < REPEAT_GAP)
+        return;
+    g->repeated_at = g->now;
+    gsp_begin(g, &o, buf, GSP_GOSSIP);
+    gsp_put_about(g, &o, GSP_SELF);
+    gsp_send(g, via, NULL, &o);
+    if (gone && g->m[GSP_SELF].rumour == GSP_NONE)
+        gsp_rumour(g, GSP_SELF);
+}
+
+/* Our own signature on something newer than we know of: we lost our memory. Go beyond it. Who shows that we once left, and
+ * takes us for gone, takes nothing else from us. */
+static void word_of_self(struct gossip *g, const struct vi_id *via, const struct gsp_read_item *it)
 {
     const struct gsp_word *w = g->m[GSP_SELF].word;
 
-    if (it->st.incarnation < w->st.incarnation ||
-        (it->st.incarnation == w->st.incarnation && !memcmp(it->sig, w->sig, GOSSIP_SIG)))
+    if (it->st.incarnation < w->st.incarnation) {
+        if (it->st.left && !g->left)
+            repeat_word(g, via, true);
+        return;
+    }
+    if (it->st.incarnation == w->st.incarnation && !memcmp(it->sig, w->sig, GOSSIP_SIG))
         return;
     if (authentic(g, it, g->cfg.key))
         gsp_self_word(g, it->st.incarnation, g->left);
@@ -164,6 +187,33 @@ static void newer_word(struct gossip *g, const struct vi_id *via, uint32_t i,
         gsp_want(g, via, it->st.id.b);
 }
 
+/* At most so many answers of this kind in a second: what was said before goes round for a while. */
+static bool may_tell_over(struct gossip *g)
+{
+    if (g->now - g->told_over_at >= VI_SEC) {
+        g->told_over_at = g->now;
+        g->told_over = 0;
+    }
+    return g->told_over++ < TOLD_OVER;
+}
+
+/* It believes that a member is there which left, or died, since: the newer word, and the death. Who was cut off meanwhile
+ * would else probe those who are gone, one after another, and take itself for what is wrong. */
+static void tell_over(struct gossip *g, const struct vi_id *via, uint32_t i)
+{
+    struct gsp_member *m = &g->m[i];
+    uint8_t buf[GOSSIP_DATAGRAM_MAX];
+    struct gsp_out o;
+
+    if (gsp_is_up(m) || !may_tell_over(g))
+        return;
+    gsp_begin(g, &o, buf, GSP_GOSSIP);
+    gsp_put_word(&o, &m->word->st, m->word->sig);
+    if (m->state == GOSSIP_DEAD)
+        gsp_put_about(g, &o, i);
+    gsp_send(g, via, NULL, &o);
+}
+
 /* Who says what we know to be over is told: a member that lost its memory by its own newer word,
  * anyone who believes a dead one alive by the accusation, at most so often. */
 static void answer_stale(struct gossip *g, const struct vi_id *via, uint32_t i,
@@ -174,14 +224,18 @@ static void answer_stale(struct gossip *g, const struct vi_id *via, uint32_t i,
     uint8_t buf[GOSSIP_DATAGRAM_MAX];
     struct gsp_out o;
 
-    if (!(itself && behind)) {
-        if (behind || m->state != GOSSIP_DEAD ||
-            (m->doubt->told && g->now - m->doubt->told < 500 * VI_MSEC))
+    if (!itself && behind) {
+        if (!it->st.left)
+            tell_over(g, via, i);
+        return;
+    }
+    if (!behind) {
+        if (m->state != GOSSIP_DEAD || (m->doubt->told && g->now - m->doubt->told < 500 * VI_MSEC))
             return;
         m->doubt->told = g->now;
     }
     gsp_begin(g, &o, buf, GSP_GOSSIP);
-    if (itself && behind)
+    if (behind)
         gsp_put_word(&o, &m->word->st, m->word->sig);
     else
         gsp_put_about(g, &o, i);
@@ -194,7 +248,7 @@ static void word(struct gossip *g, const struct vi_id *via, const struct gsp_rea
     const struct gsp_word *w;
 
     if (i == GSP_SELF) {
-        word_of_self(g, it);
+        word_of_self(g, via, it);
         return;
     }
     if (i == GSP_NONE) {
@@ -218,39 +272,26 @@ static void word(struct gossip *g, const struct vi_id *via, const struct gsp_rea
 
 /* ---- accusations ------------------------------------------------------------------------------ */
 
-/* An incarnation of ours that is over: the word that came after it didn't reach that one. */
-static void accused_before(struct gossip *g, const struct vi_id *via, bool death)
-{
-    uint32_t i = gsp_find(g, via);
-    uint8_t buf[GOSSIP_DATAGRAM_MAX];
-    struct gsp_out o;
-
-    if (i == GSP_NONE || g->now - g->repeated_at < REPEAT_GAP)
-        return;
-    g->repeated_at = g->now;
-    gsp_begin(g, &o, buf, GSP_GOSSIP);
-    gsp_put_about(g, &o, GSP_SELF);
-    gsp_send(g, via, NULL, &o);
-    if (death && g->m[GSP_SELF].rumour == GSP_NONE)
-        gsp_rumour(g, GSP_SELF);
-}
-
 static void accused_self(struct gossip *g, const struct vi_id *via, const struct gsp_accusation *a)
 {
     uint64_t own = g->m[GSP_SELF].word->st.incarnation;
     uint8_t buf[GOSSIP_DATAGRAM_MAX];
     struct gsp_out o;
 
-    /* an incarnation of ours that we never signed is a lie; one that we did will be shown to us */
-    if (g->left || a->incarnation > own)
+    if (g->left)
         return;
+    /* an incarnation of ours that we never signed is a lie; one that we did, and forgot, is shown to us for our word of now */
+    if (a->incarnation > own) {
+        repeat_word(g, via, false);
+        return;
+    }
     if (g->aside) { /* the accusation may well be right */
         g->owed = true;
         g->count.self_accused += a->incarnation == own;
         return;
     }
     if (a->incarnation < own) {
-        accused_before(g, via, a->death);
+        repeat_word(g, via, a->death);
         return;
     }
     g->count.self_accused++;

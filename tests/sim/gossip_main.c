@@ -282,6 +282,86 @@ static bool records(struct peers *p, unsigned n, struct vi_rng *r)
     return true;
 }
 
+#define OF_EACH 40 /* records: far more in all than a digest names */
+#define STORE_MOST 9000.0 /* bytes a second, by a member that is told nothing new but summaries */
+
+static void say_many(struct peers *p, unsigned k)
+{
+    uint8_t bytes[120];
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
+
+    for (unsigned j = 0; j < OF_EACH; j++) {
+        memset(bytes, (int)j, sizeof bytes);
+        ev.record.kind = (uint8_t)(1 + j % 3);
+        ev.record.origin = *peers_id(p, k);
+        vi_id_hash(&ev.record.key, "many", &j, sizeof j, ev.record.origin.b, VI_ID_SIZE);
+        ev.record.version = 1;
+        peers_record(p, k, ev.record.kind, &ev.record.key, 1, bytes, sizeof bytes);
+        ev.record.bytes = bytes;
+        ev.record.len = sizeof bytes;
+        peers_event(p, k, &ev);
+    }
+}
+
+static bool has_all(struct peers *p, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++) {
+        struct gossip_gauges g;
+
+        gossip_gauges(peers_core(p, k), &g);
+        if (g.records != n * OF_EACH || g.summaries != n)
+            return false;
+    }
+    return true;
+}
+
+static void say_summaries(struct peers *p, unsigned n, uint64_t version)
+{
+    struct gossip_event ev = {.kind = GOSSIP_EV_SET_SUMMARY};
+    uint8_t bytes[40] = {(uint8_t)version};
+
+    ev.summary.bytes = bytes;
+    ev.summary.len = sizeof bytes;
+    for (unsigned k = 0; k < n; k++)
+        if (peers_core(p, k))
+            peers_event(p, k, &ev);
+}
+
+/* Far more than a digest names: all have it all, who comes without any has it soon, and then it costs no more than summaries do. */
+static bool many(struct peers *p, unsigned n, struct vi_rng *r)
+{
+    double store = 0;
+    vi_time begin;
+
+    *world_net(peers_world(p)) = rough;
+    start_all(p, n);
+    CHECK(settle(p, 60 * VI_SEC) >= 0, "not all know all");
+    for (unsigned k = 0; k < n; k++)
+        say_many(p, k);
+    say_summaries(p, n, 0);
+    for (begin = world_now(peers_world(p)); !has_all(p, n) && world_now(peers_world(p)) - begin < 120 * VI_SEC;)
+        run(p, VI_SEC);
+    CHECK(has_all(p, n), "not all have all");
+    world_crash(peers_world(p), 0);
+    run(p, (vi_time)vi_rng_below(r, 5000) * VI_MSEC);
+    world_start(peers_world(p), 0);
+    CHECK(settle(p, 60 * VI_SEC) >= 0, "not all know all again");
+    say_summaries(p, n, 0);
+    for (begin = world_now(peers_world(p)); !has_all(p, n) && world_now(peers_world(p)) - begin < 60 * VI_SEC;)
+        run(p, VI_SEC);
+    CHECK(has_all(p, n), "who forgot all doesn't have all again");
+    for (unsigned k = 0; k < n; k++)
+        peers_traffic(p, k)->store = 0;
+    for (unsigned t = 0; t < 6; t++) {
+        say_summaries(p, n, t + 1);
+        run(p, 5 * VI_SEC);
+    }
+    for (unsigned k = 0; k < n; k++)
+        store += (double)peers_traffic(p, k)->store;
+    CHECK(store / n / 30 < STORE_MOST, "%.0f bytes a second", store / n / 30);
+    return true;
+}
+
 #define MORTAL 9 /* a kind of record */
 #define LIFE   (5 * VI_MIN)
 #define KEEP   (10 * VI_MIN)
@@ -427,6 +507,7 @@ static const struct {
     {"one-way", one_way},       {"stalls", stalls},       {"leave", leaving},
     {"lost-disk", lost_disk},   {"all-off", all_off},     {"records", records},
     {"chaos", chaos},           {"lonely", lonely},       {"mortal", mortal},
+    {"many", many},
 };
 #define CASES (sizeof cases / sizeof cases[0])
 
