@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "overlay/mesh.h"
+#include "tests/fuzz/two_peers.h"
 
 #define KEPT 16
 
@@ -35,29 +36,10 @@ static bool lookup(void *arg, const struct vi_id *token, uint8_t psk[32])
 
 static void set_up(void)
 {
-    uint8_t apk[32], ask[64], sk[64], seed[32] = {1};
-
-    crypto_sign_seed_keypair(apk, ask, seed);
-    strcpy(trust.domain, "lab");
-    memcpy(trust.authority, apk, 32);
+    two_peers(&trust, cfg, x, 2);
     for (unsigned i = 0; i < 2; i++) {
-        struct cert *c = &cfg[i].cert;
-
-        memset(cfg[i].secret, (int)i + 1, 32);
-        crypto_scalarmult_base(x[i], cfg[i].secret);
-        memcpy(c->x, x[i], 32);
-        seed[1] = (uint8_t)(i + 1);
-        crypto_sign_seed_keypair(c->ed, sk, seed);
-        strcpy(c->domain, "lab");
-        strcpy(c->host, "h");
-        c->not_after = VI_HOUR;
-        if (cert_issue(c, ask))
-            abort();
-        cert_peer_id(&id[i], c->ed);
+        cert_peer_id(&id[i], cfg[i].cert.ed);
         addr[i] = (struct mesh_addr){.family = 4, .port = 1, .ip = {10, 0, 0, (uint8_t)i}};
-        cfg[i].has_cert = true;
-        cfg[i].trust = &trust;
-        cfg[i].trusts = 1;
         cfg[i].lookup_psk = lookup;
         cfg[i].rekey_messages = 50;
     }

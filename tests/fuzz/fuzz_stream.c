@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "overlay/stream.h"
+#include "tests/fuzz/two_peers.h"
 
 static struct mesh_config cfg[2];
 static struct mesh_trust trust;
@@ -14,29 +15,8 @@ static struct vi_rng rng;
 
 static void set_up(void)
 {
-    uint8_t apk[32], ask[64], sk[64], seed[32] = {1};
-
     vi_rng_seed(&rng, 1);
-    crypto_sign_seed_keypair(apk, ask, seed);
-    strcpy(trust.domain, "lab");
-    memcpy(trust.authority, apk, 32);
-    for (unsigned i = 0; i < 2; i++) {
-        struct cert *c = &cfg[i].cert;
-
-        memset(cfg[i].secret, (int)i + 1, 32);
-        crypto_scalarmult_base(x[i], cfg[i].secret);
-        memcpy(c->x, x[i], 32);
-        seed[1] = (uint8_t)(i + 1);
-        crypto_sign_seed_keypair(c->ed, sk, seed);
-        strcpy(c->domain, "lab");
-        strcpy(c->host, "h");
-        c->not_after = VI_HOUR;
-        if (cert_issue(c, ask))
-            abort();
-        cfg[i].has_cert = true;
-        cfg[i].trust = &trust;
-        cfg[i].trusts = 1;
-    }
+    two_peers(&trust, cfg, x, 2);
 }
 
 static void feed(struct stream *s, const uint8_t *p, size_t len)
