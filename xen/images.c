@@ -23,7 +23,7 @@ struct entry {
     uint8_t hash[IMAGES_HASH];
     off_t size;
     ino_t inode;
-    struct timespec mtime;
+    struct timespec mtime, ctime;
     bool seen; /* in the refresh under way */
 };
 
@@ -68,10 +68,86 @@ void images_free(struct images *im)
     free(im);
 }
 
+/* ---- whose a file is ---- */
+
+static bool ours(uid_t u)
+{
+    return u == 0 || u == geteuid();
+}
+
+/* The folder that a path is in; false: others than root and this user may write in it. */
+static bool folder_is_ours(const char *path, struct stat *in)
+{
+    char folder[PATH_MAX];
+    const char *slash = strrchr(path, '/');
+    size_t n = slash ? (size_t)(slash - path) : 0;
+
+    memset(in, 0, sizeof *in);
+    if (!n || n >= sizeof folder)
+        return n == 0;
+    memcpy(folder, path, n);
+    folder[n] = '\0';
+    return stat(folder, in) == 0 && ours(in->st_uid) && !(in->st_mode & (S_IWGRP | S_IWOTH));
+}
+
+/* In a folder that another user writes (the peer's cache is one) only a file of that user's counts: a link, or a file of
+ * root's under another name, would let a guest read with our rights what that user may not. */
+static bool is_theirs(const struct stat *in, const struct stat *st)
+{
+    return S_ISREG(st->st_mode) && (ours(in->st_uid) || st->st_uid == in->st_uid);
+}
+
+static bool look(const char *path, struct stat *st)
+{
+    struct stat in;
+    if (folder_is_ours(path, &in))
+        return stat(path, st) == 0;
+    return lstat(path, st) == 0 && is_theirs(&in, st);
+}
+
+/* A descriptor, or -1 with errno; EPERM: it doesn't count. */
+static int open_image(const char *path, struct stat *st)
+{
+    struct stat in;
+    bool own = folder_is_ours(path, &in);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | (own ? 0 : O_NOFOLLOW));
+
+    if (fd < 0) {
+        errno = errno == ELOOP ? EPERM : errno;
+        return -1;
+    }
+    if (fstat(fd, st) == 0 && (own || is_theirs(&in, st)))
+        return fd;
+    close(fd);
+    errno = EPERM;
+    return -1;
+}
+
+/* Another user can only make links of his own. */
+bool images_led_astray(const char *path)
+{
+    char part[PATH_MAX];
+    struct stat st;
+    size_t n = strlen(path);
+
+    for (size_t i = 1; i <= n && n < sizeof part; i++) {
+        if (path[i] != '/' && path[i] != '\0')
+            continue;
+        memcpy(part, path, i);
+        part[i] = '\0';
+        if (lstat(part, &st) == 0 && S_ISLNK(st.st_mode) && !ours(st.st_uid))
+            return true;
+    }
+    return false;
+}
+
+/* ---- looking through the folders ---- */
+
 static bool unchanged(const struct entry *e, const struct stat *st)
 {
     return e->size == st->st_size && e->inode == st->st_ino &&
-           e->mtime.tv_sec == st->st_mtim.tv_sec && e->mtime.tv_nsec == st->st_mtim.tv_nsec;
+           e->mtime.tv_sec == st->st_mtim.tv_sec && e->mtime.tv_nsec == st->st_mtim.tv_nsec &&
+           e->ctime.tv_sec == st->st_ctim.tv_sec && e->ctime.tv_nsec == st->st_ctim.tv_nsec;
 }
 
 static struct entry *find(struct images *im, const char *path)
@@ -88,7 +164,7 @@ static int hash_file(int fd, const struct stat *before, uint8_t hash[IMAGES_HASH
     static const size_t chunk = 1 << 18;
     crypto_generichash_state st;
     struct stat after;
-    struct entry was = {.size = before->st_size, .inode = before->st_ino, .mtime = before->st_mtim};
+    struct entry was = {.size = before->st_size, .inode = before->st_ino, .mtime = before->st_mtim, .ctime = before->st_ctim};
     uint8_t *buf = malloc(chunk);
     int err = VI_EIO;
 
@@ -129,6 +205,7 @@ static void keep(struct images *im, const char *path, const struct stat *st,
     e->size = st->st_size;
     e->inode = st->st_ino;
     e->mtime = st->st_mtim;
+    e->ctime = st->st_ctim;
     e->seen = true;
 }
 
@@ -137,12 +214,10 @@ static int refresh_file(struct images *im, const char *path)
     struct stat st;
     uint8_t hash[IMAGES_HASH];
     int err = VI_EIO;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    int fd = open_image(path, &st);
 
     if (fd < 0)
-        return errno == ENOENT ? 0 : VI_EIO;
-    if (fstat(fd, &st) < 0)
-        goto out;
+        return errno == ENOENT || errno == EPERM ? 0 : VI_EIO;
     err = 0;
     if (!S_ISREG(st.st_mode))
         goto out;
@@ -176,6 +251,8 @@ static int refresh_folder(struct images *im, const char *folder)
     int result = 0;
     DIR *dir;
 
+    if (images_led_astray(folder))
+        return VI_EIO;
     if (!realpath(folder, base))
         return errno == ENOENT ? 0 : VI_EIO;
     dir = opendir(base);
@@ -245,10 +322,10 @@ int images_hash_of(struct images *im, const char *path, uint8_t hash[IMAGES_HASH
     memcpy(folder, path, (size_t)(slash - path));
     folder[slash - path] = '\0';
     char base[PATH_MAX];
-    if (!realpath(folder[0] ? folder : "/", base) || stat(path, &st) < 0)
+    if (!realpath(folder[0] ? folder : "/", base))
         return VI_ENOTFOUND;
     snprintf(real, sizeof real, "%s/%s", base, slash + 1);
-    if (!in_a_folder(im, real))
+    if (!in_a_folder(im, real) || !look(real, &st))
         return VI_ENOTFOUND;
     pthread_mutex_lock(&im->table);
     struct entry *e = find(im, real);
@@ -268,11 +345,31 @@ int images_path_of(struct images *im, const uint8_t hash[IMAGES_HASH], char path
     pthread_mutex_lock(&im->table);
     for (unsigned i = 0; i < im->n && err; i++) {
         struct entry *e = &im->entries[i];
-        if (memcmp(e->hash, hash, IMAGES_HASH) == 0 && stat(e->path, &st) == 0 &&
+        if (memcmp(e->hash, hash, IMAGES_HASH) == 0 && look(e->path, &st) &&
             unchanged(e, &st)) {
             memcpy(path, e->path, IMAGES_PATH);
             err = 0;
         }
+    }
+    pthread_mutex_unlock(&im->table);
+    return err;
+}
+
+int images_named(struct images *im, const char *name, uint8_t hash[IMAGES_HASH])
+{
+    int err = VI_ENOTFOUND;
+
+    pthread_mutex_lock(&im->table);
+    for (unsigned i = 0; i < im->n; i++) {
+        const struct entry *e = &im->entries[i];
+        const char *slash = strrchr(e->path, '/');
+        if (!slash || strcmp(slash + 1, name) != 0)
+            continue;
+        if (err == 0 && memcmp(hash, e->hash, IMAGES_HASH) != 0)
+            err = VI_EEXIST;
+        else if (err == VI_ENOTFOUND)
+            err = 0;
+        memcpy(hash, e->hash, IMAGES_HASH);
     }
     pthread_mutex_unlock(&im->table);
     return err;

@@ -1,9 +1,12 @@
 /* A host's image folders: kernels, ramdisks and read-only disks, known by what is in them.
  *
  * A description names images by BLAKE2b-256 of their bytes, never by path, so each host keeps its
- * own files where it likes. A file is hashed once and again only when its size, inode or
- * modification time changed. Folders are flat: regular files directly in them, hidden ones
+ * own files where it likes. A file is hashed once and again only when its size, inode, or time of
+ * modification or change is another (the last can't be set back). Folders are flat: regular files directly in them, hidden ones
  * excepted, at most IMAGES_MAX in all; further ones are not known (images_left_out counts them).
+ *
+ * In a folder that others than root and this process's user may write, as the peer's cache, links are no images, nor are
+ * files of others than the folder's owner: what he can't read himself he shall not have read by a guest.
  *
  * images_refresh reads whole files and may take long: call it in a worker thread. The other
  * functions never read file contents and may be called meanwhile from another thread. */
@@ -14,7 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define IMAGES_FOLDERS_MAX 16
+#define IMAGES_FOLDERS_MAX 33
 #define IMAGES_MAX         256
 #define IMAGES_HASH        32
 #define IMAGES_PATH        512
@@ -35,6 +38,14 @@ int images_hash_of(struct images *im, const char *path, uint8_t hash[IMAGES_HASH
 
 /* The path of a file with that content, unchanged since it was hashed: 0 or VI_ENOTFOUND. */
 int images_path_of(struct images *im, const uint8_t hash[IMAGES_HASH], char path[IMAGES_PATH]);
+
+/* Is the path, or a folder on its way, a link of a user other than root and this one, who could lead it to what he may
+ * not read? A path that was an image's can become one. */
+bool images_led_astray(const char *path);
+
+/* The hash of the file of that name in one of the folders, as of the last refresh: 0, VI_ENOTFOUND; VI_EEXIST: files
+ * of that name with different contents are in several folders. */
+int images_named(struct images *im, const char *name, uint8_t hash[IMAGES_HASH]);
 
 unsigned images_left_out(struct images *im);
 

@@ -107,6 +107,48 @@ static void test_changes(void **state)
     images_free(im);
 }
 
+/* The peer's user writes the cache: what it can't read itself it gets by no link, and by no other name. */
+static void test_folder_of_another(void **state)
+{
+    uint8_t want[IMAGES_HASH];
+    char path[IMAGES_PATH], full[256], link_name[256], moved[256];
+    (void)state;
+    if (geteuid() != 0)
+        skip();
+    put(other, "own", "what the user wrote");
+    put(other, "roots", "another name of root's file");
+    put(folder, "secret", "for root's eyes");
+    snprintf(full, sizeof full, "%s/own", other);
+    assert_int_equal(chown(full, 65534, 65534), 0);
+    assert_int_equal(chown(other, 65534, 65534), 0);
+    snprintf(full, sizeof full, "%s/secret", folder);
+    snprintf(link_name, sizeof link_name, "%s/link", other);
+    assert_int_equal(symlink(full, link_name), 0);
+    assert_int_equal(lchown(link_name, 65534, 65534), 0);
+    struct images *im = both();
+    hash_of("what the user wrote", want);
+    assert_int_equal(images_path_of(im, want, path), 0);
+    assert_false(images_led_astray(path));
+    assert_true(images_led_astray(link_name));
+    assert_int_equal(images_named(im, "link", want), VI_ENOTFOUND);
+    assert_int_equal(images_named(im, "roots", want), VI_ENOTFOUND);
+    assert_int_equal(images_hash_of(im, link_name, want), VI_ENOTFOUND);
+    assert_int_equal(images_named(im, "secret", want), 0); /* in a folder of root's */
+    images_free(im);
+    snprintf(moved, sizeof moved, "%s-moved", other); /* the folder itself becomes a link */
+    assert_int_equal(rename(other, moved), 0);
+    assert_int_equal(symlink(folder, other), 0);
+    assert_int_equal(lchown(other, 65534, 65534), 0);
+    const char *folders[] = {other};
+    im = images_new(folders, 1);
+    assert_non_null(im);
+    assert_int_equal(images_refresh(im), VI_EIO);
+    assert_int_equal(images_named(im, "secret", want), VI_ENOTFOUND);
+    images_free(im);
+    assert_int_equal(unlink(other), 0);
+    assert_int_equal(rename(moved, other), 0);
+}
+
 static void test_bound(void **state)
 {
     char name[32];
@@ -129,6 +171,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lookup, setup, teardown),
         cmocka_unit_test_setup_teardown(test_changes, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_folder_of_another, setup, teardown),
         cmocka_unit_test_setup_teardown(test_bound, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
