@@ -1,19 +1,19 @@
 /* A guest's description on the wire: msgpack, version 1.
  *
  *   [1, uuid, name, type, vcpus, target_kb, max_kb, weight, cap, kernel|nil, ramdisk|nil, cmdline,
- *    [[mac, environment]…], [[kind, readonly, vdev, hash|storage id]…],
- *    on_poweroff, on_reboot, on_crash, cpu_features]
+ *    [[mac, environment]…], [[kind, readonly, vdev, hash|storage id|disk's id]…],
+ *    on_poweroff, on_reboot, on_crash, cpu_features, kept?]
  *
  * It comes from another host, perhaps of another domain, and what is built from it runs as root:
  * whatever is not plainly sensible is refused, by encode as well, so that a host never offers what
- * no host takes. */
+ * no host takes. A version that knows no disks which move with their guest refuses their kind. */
 #include "peer/base/wire.h"
 #include "xen/hypervisor.h"
 
 #include <string.h>
 
 #define VERSION   1
-#define FIELDS    18
+#define FIELDS    18 /* and a 19th where the guest is kept: who doesn't know it must not take such a guest */
 #define VCPUS_MAX 128
 #define KB_MIN    4096
 #define KB_MAX    ((uint64_t)1 << 34) /* 16 TiB */
@@ -30,16 +30,6 @@ static bool name_ok(const char *s)
         return false;
     for (; *s; s++)
         if (!name_char(*s))
-            return false;
-    return true;
-}
-
-static bool vdev_ok(const char *s)
-{
-    if (*s < 'a' || *s > 'z')
-        return false;
-    for (; *s; s++)
-        if (!((*s >= 'a' && *s <= 'z') || (*s >= '0' && *s <= '9')))
             return false;
     return true;
 }
@@ -67,20 +57,29 @@ static bool vifs_ok(const struct hv_description *d)
     return true;
 }
 
+static bool disk_ok(const struct hv_disk *k)
+{
+    if (!hv_vdev_ok(k->vdev))
+        return false;
+    switch (k->kind) {
+    case HV_DISK_IMAGE: return k->readonly;
+    case HV_DISK_SHARED: return name_ok(k->storage_id);
+    case HV_DISK_MOVABLE: return !k->readonly && !vi_id_is_zero(&k->id);
+    default: return false; /* HV_DISK_LOCAL */
+    }
+}
+
 static bool disks_ok(const struct hv_description *d)
 {
     if (d->n_disks > HV_DISKS_MAX)
         return false;
     for (unsigned i = 0; i < d->n_disks; i++) {
         const struct hv_disk *k = &d->disks[i];
-        if (k->kind != HV_DISK_IMAGE && k->kind != HV_DISK_SHARED)
-            return false;
-        if (!vdev_ok(k->vdev) || (k->kind == HV_DISK_IMAGE && !k->readonly))
-            return false;
-        if (k->kind == HV_DISK_SHARED && !name_ok(k->storage_id))
+        if (!disk_ok(k))
             return false;
         for (unsigned j = 0; j < i; j++)
-            if (strcmp(k->vdev, d->disks[j].vdev) == 0)
+            if (strcmp(k->vdev, d->disks[j].vdev) == 0 ||
+                (k->kind == HV_DISK_MOVABLE && d->disks[j].kind == HV_DISK_MOVABLE && vi_id_equal(&k->id, &d->disks[j].id)))
                 return false;
     }
     return true;
@@ -128,6 +127,8 @@ static void write_devices(struct vi_writer *w, const struct hv_description *d)
         vi_write_str(w, d->disks[i].vdev);
         if (d->disks[i].kind == HV_DISK_IMAGE)
             vi_write_bin(w, d->disks[i].hash, HV_HASH_SIZE);
+        else if (d->disks[i].kind == HV_DISK_MOVABLE)
+            vi_write_id(w, &d->disks[i].id);
         else
             vi_write_str(w, d->disks[i].storage_id);
     }
@@ -148,7 +149,7 @@ int hv_description_encode(const struct hv_description *d, uint8_t *out, size_t c
     if (!terminated(d) || !sensible(d))
         return VI_EINVAL;
     vi_writer_init(&w, out, cap < HV_DESCRIPTION_MAX ? cap : HV_DESCRIPTION_MAX);
-    vi_write_array(&w, FIELDS);
+    vi_write_array(&w, FIELDS + d->kept);
     vi_write_uint(&w, VERSION);
     vi_write_id(&w, &d->uuid);
     vi_write_str(&w, d->name);
@@ -166,6 +167,8 @@ int hv_description_encode(const struct hv_description *d, uint8_t *out, size_t c
     vi_write_uint(&w, d->on_reboot);
     vi_write_uint(&w, d->on_crash);
     vi_write_bin(&w, d->cpu_features, sizeof d->cpu_features);
+    if (d->kept)
+        vi_write_bool(&w, true);
     return w.err ? w.err : (int)w.len;
 }
 
@@ -183,11 +186,13 @@ static void read_devices(struct vi_reader *r, struct hv_description *d)
         struct hv_disk *k = &d->disks[i];
         if (vi_read_array(r, 4) != 4)
             r->err = VI_EPROTO;
-        k->kind = (enum hv_disk_kind)vi_read_uint(r, HV_DISK_SHARED);
+        k->kind = (enum hv_disk_kind)vi_read_uint(r, HV_DISK_MOVABLE);
         k->readonly = vi_read_bool(r);
         vi_read_cstr(r, k->vdev, sizeof k->vdev);
         if (k->kind == HV_DISK_IMAGE)
             vi_read_bytes(r, k->hash, HV_HASH_SIZE);
+        else if (k->kind == HV_DISK_MOVABLE)
+            vi_read_id(r, &k->id);
         else
             vi_read_cstr(r, k->storage_id, sizeof k->storage_id);
     }
@@ -206,13 +211,15 @@ static bool read_hash(struct vi_reader *r, uint8_t hash[HV_HASH_SIZE])
 int hv_description_decode(struct hv_description *d, const uint8_t *data, size_t len)
 {
     struct vi_reader r;
+    uint32_t fields;
     int err;
 
     memset(d, 0, sizeof *d);
     if (len > HV_DESCRIPTION_MAX)
         return VI_EPROTO;
     vi_reader_init(&r, data, len);
-    if (vi_read_array(&r, FIELDS) != FIELDS)
+    fields = vi_read_array(&r, FIELDS + 1);
+    if (fields < FIELDS)
         return VI_EPROTO;
     if (vi_read_uint(&r, UINT32_MAX) != VERSION)
         return r.err ? VI_EPROTO : VI_EVERSION;
@@ -232,6 +239,7 @@ int hv_description_decode(struct hv_description *d, const uint8_t *data, size_t 
     d->on_reboot = (enum hv_action)vi_read_uint(&r, HV_ACT_PRESERVE);
     d->on_crash = (enum hv_action)vi_read_uint(&r, HV_ACT_PRESERVE);
     vi_read_bytes(&r, d->cpu_features, sizeof d->cpu_features);
+    d->kept = fields > FIELDS && vi_read_bool(&r);
     err = vi_read_end(&r);
     if (!err && !sensible(d))
         err = VI_EINVAL;

@@ -21,6 +21,8 @@
 #define HV_GUESTS_MAX 256 /* on one host; further ones are counted, not listed */
 #define HV_VIFS_MAX   8
 #define HV_DISKS_MAX  8
+#define HV_MOVABLE_MAX 4 /* of them, HV_DISK_MOVABLE: as many as a handover takes */
+#define HV_BOOT_MAX   2 /* kernel, ramdisk */
 #define HV_NAME_MAX   64
 #define HV_HASH_SIZE  32 /* BLAKE2b-256 of a file's bytes */
 
@@ -43,6 +45,7 @@ enum hv_disk_kind {
     HV_DISK_IMAGE,  /* read-only file in one of the host's image folders, known by its hash */
     HV_DISK_SHARED, /* storage that several hosts see, known by its storage id */
     HV_DISK_LOCAL,  /* anything else: the guest can't move */
+    HV_DISK_MOVABLE /* writable, moves with its guest, known by its id (xen/disks.h) */
 };
 
 struct hv_vif {
@@ -56,6 +59,7 @@ struct hv_disk {
     char vdev[16];              /* xvda */
     uint8_t hash[HV_HASH_SIZE]; /* HV_DISK_IMAGE */
     char storage_id[64];        /* HV_DISK_SHARED */
+    struct vi_id id;            /* HV_DISK_MOVABLE */
 };
 
 /* What the guest itself says (deploy/guest/, through xenstore). Hostile: bounded, never trusted to
@@ -82,6 +86,8 @@ struct hv_guest {
     unsigned n_vifs, n_disks;
     struct hv_vif vifs[HV_VIFS_MAX];
     struct hv_disk disks[HV_DISKS_MAX];
+    unsigned n_boot;
+    uint8_t boot[HV_BOOT_MAX][HV_HASH_SIZE]; /* kernel and ramdisk, as far as they are images */
     struct hv_report report;
     bool movable;
     char why_not[96]; /* when it can't move: the reason, for people */
@@ -112,11 +118,13 @@ struct hv_description {
     unsigned n_vifs, n_disks;
     struct {
         uint8_t mac[6];
-        struct vi_id environment; /* the destination puts it in its own bridge for that one */
+        struct vi_id environment; /* the destination puts it in its own bridge for that one; zero: a leg
+                                     outside, in the bridge that this host's configuration names */
     } vifs[HV_VIFS_MAX];
     struct hv_disk disks[HV_DISKS_MAX];
     enum hv_action on_poweroff, on_reboot, on_crash;
     uint8_t cpu_features[32];
+    bool kept; /* violin made it from an image: whoever owns it keeps this, and starts it after a reboot */
 };
 
 /* msgpack, at most HV_DESCRIPTION_MAX bytes. encode returns the length or a vi_err; decode rejects
@@ -149,6 +157,8 @@ typedef void hv_describe_done(void *arg, int err, const char *detail,
                               const struct hv_description *d);
 /* domid of the paused, incoming copy when err is 0 */
 typedef void hv_restore_done(void *arg, int err, const char *detail, uint32_t domid);
+/* the hash of an image's bytes when err is 0 */
+typedef void hv_image_done(void *arg, int err, const char *detail, const uint8_t hash[HV_HASH_SIZE]);
 typedef void hv_on_event(void *arg, const struct hv_event *ev);
 
 struct hypervisor;
@@ -160,7 +170,8 @@ struct hypervisor_ops {
      * The environment ids of the vifs are left zero: who knows them fills them in. */
     int (*describe)(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid,
                     hv_describe_done *done, void *arg);
-    /* Would restore(d) be possible here: images present, UUID and MACs unused, type supported? */
+    /* Would restore(d) be possible here: images present, UUID and MACs unused, type supported? VI_ENOTFOUND: one of its
+     * images isn't here. */
     int (*can_receive)(struct hypervisor *h, const struct hv_description *d, hv_done *done,
                        void *arg);
     /* Sets the balloon target (enforced). Done when set, not when the guest has followed. */
@@ -188,6 +199,23 @@ struct hypervisor_ops {
                   void *arg);
     int (*destroy)(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, hv_done *done,
                    void *arg);
+    /* Builds a new guest from d, without a stream: paused, under d's own name, at d's target; unpause lets it run.
+     * d->cpu_features isn't looked at. VI_EEXIST: its UUID, name or a MAC is here; VI_ENOTFOUND: an image isn't; VI_EUNSUPPORTED:
+     * it wants a leg outside and this host has no bridge for that. On an error nothing is left. */
+    int (*create)(struct hypervisor *h, const struct hv_description *d, hv_restore_done *done, void *arg);
+    /* Would create(d) be possible here? Free memory isn't looked at. */
+    int (*can_create)(struct hypervisor *h, const struct hv_description *d, hv_done *done, void *arg);
+    /* Asks the guest to power off; done when it was asked. Its on_poweroff says what comes then. */
+    int (*shutdown)(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, hv_done *done, void *arg);
+    /* The image in this host's folders whose file has that name (no path). VI_ENOTFOUND. */
+    int (*image)(struct hypervisor *h, const char *name, hv_image_done *done, void *arg);
+    /* A disk of this host (xen/disks.h) for a guest that runs, as vdev, and taken from it again; it has it at its next start,
+     * too. VI_ENOTFOUND: no such disk; VI_ESTATE: an old copy, or another guest has it; VI_EEXIST: it has such a vdev. May be
+     * NULL where guests have no disks. */
+    int (*attach)(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                  const char *vdev, hv_done *done, void *arg);
+    int (*detach)(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                  hv_done *done, void *arg);
     /* Cancels what is under way (done callbacks run with VI_ECANCELED) and frees h. Guests stay. */
     void (*close)(struct hypervisor *h);
 };
@@ -201,6 +229,8 @@ struct hypervisor {
 const char *hv_state_name(enum hv_guest_state s);   /* "running" … */
 const char *hv_reason_name(enum hv_reason r);       /* "poweroff" … , "" for none */
 const char *hv_type_name(enum hv_type t);
+/* What a guest sees a disk as: lower-case letters and digits, a letter first, like xvdb. */
+bool hv_vdev_ok(const char *vdev);
 
 /* Reads a guest's report as it stands in xenstore (deploy/guest/: one line of key=value). Pure, in
  * xen/report.c. 0, or VI_EPROTO with report->present false. */

@@ -34,3 +34,13 @@ const char *hv_type_name(enum hv_type t)
     }
     return "unknown";
 }
+
+bool hv_vdev_ok(const char *vdev)
+{
+    if (*vdev < 'a' || *vdev > 'z')
+        return false;
+    for (; *vdev; vdev++)
+        if (!((*vdev >= 'a' && *vdev <= 'z') || (*vdev >= '0' && *vdev <= '9')))
+            return false;
+    return true;
+}

@@ -46,9 +46,18 @@ static void test_round_trip(void **unused)
 {
     struct hv_description d = sample(), e;
     uint8_t b[HV_DESCRIPTION_MAX];
-    int n = hv_description_encode(&d, b, sizeof b);
+    int n;
     (void)unused;
+    d.kept = true;
+    n = hv_description_encode(&d, b, sizeof b);
     assert_true(n > 0);
+    assert_int_equal(hv_description_decode(&e, b, (size_t)n), 0);
+    assert_true(e.kept);
+    d.kept = false; /* without, it is as who doesn't know such guests says it */
+    assert_int_equal(hv_description_encode(&d, b, sizeof b), n - 1);
+    n--;
+    assert_int_equal(hv_description_decode(&e, b, (size_t)n), 0);
+    assert_false(e.kept);
     assert_int_equal(hv_description_decode(&e, b, (size_t)n), 0);
     assert_memory_equal(&d.uuid, &e.uuid, sizeof d.uuid);
     assert_string_equal(e.name, d.name);
@@ -63,6 +72,34 @@ static void test_round_trip(void **unused)
     assert_int_equal(e.on_reboot, HV_ACT_RESTART);
     assert_int_equal(e.on_crash, HV_ACT_PRESERVE);
     assert_memory_equal(e.cpu_features, d.cpu_features, 32);
+}
+
+static void test_disks_that_move(void **unused)
+{
+    struct hv_description d = sample(), e;
+    uint8_t b[HV_DESCRIPTION_MAX];
+    int n;
+    (void)unused;
+    d.n_disks = 3;
+    d.disks[2] = (struct hv_disk){.kind = HV_DISK_MOVABLE, .vdev = "xvdc", .id = {.b = {7}}};
+    n = hv_description_encode(&d, b, sizeof b);
+    assert_true(n > 0);
+    assert_int_equal(hv_description_decode(&e, b, (size_t)n), 0);
+    assert_int_equal(e.disks[2].kind, HV_DISK_MOVABLE);
+    assert_true(vi_id_equal(&e.disks[2].id, &d.disks[2].id));
+    d.disks[2].readonly = true;
+    assert_int_equal(hv_description_encode(&d, b, sizeof b), VI_EINVAL);
+    d.disks[2].readonly = false;
+    memset(&d.disks[2].id, 0, sizeof d.disks[2].id);
+    assert_int_equal(hv_description_encode(&d, b, sizeof b), VI_EINVAL);
+    d.disks[2].id.b[0] = 7;
+    d.disks[1] = d.disks[2]; /* one disk twice */
+    snprintf(d.disks[1].vdev, sizeof d.disks[1].vdev, "xvdb");
+    assert_int_equal(hv_description_encode(&d, b, sizeof b), VI_EINVAL);
+    d.disks[1].id.b[0] = 8;
+    assert_true(hv_description_encode(&d, b, sizeof b) > 0);
+    d.disks[1].kind = HV_DISK_LOCAL;
+    assert_int_equal(hv_description_encode(&d, b, sizeof b), VI_EINVAL);
 }
 
 static void test_largest_fits(void **unused)
@@ -169,7 +206,7 @@ static void test_other_version(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_largest_fits),
+        cmocka_unit_test(test_round_trip),      cmocka_unit_test(test_largest_fits), cmocka_unit_test(test_disks_that_move),
         cmocka_unit_test(test_senseless),       cmocka_unit_test(test_altered_and_cut),
         cmocka_unit_test(test_other_version),
     };
