@@ -16,8 +16,9 @@
 
 #define TICK_MS 1000
 #define SAVE_EVERY 10 /* ticks */
+#define WRITE_MS 50
 
-enum job_kind { JOB_DONE, JOB_HOST, JOB_LIST, JOB_DESCRIBE, JOB_RESTORE, JOB_NONE };
+enum job_kind { JOB_DONE, JOB_HOST, JOB_LIST, JOB_DESCRIBE, JOB_RESTORE, JOB_IMAGE, JOB_NONE };
 
 struct sim_job {
     struct sim_job *next;
@@ -29,6 +30,7 @@ struct sim_job {
         hv_list_done *list;
         hv_describe_done *describe;
         hv_restore_done *restore;
+        hv_image_done *image;
     } cb;
     void *arg;
     int err;
@@ -36,6 +38,8 @@ struct sim_job {
     uint32_t domid;
     struct vi_id uuid;
     struct hv_description description;
+    uint8_t hash[HV_HASH_SIZE];
+    uv_work_t work;
 };
 
 /* ---- jobs ------------------------------------------------------------------------------------------------ */
@@ -43,6 +47,7 @@ struct sim_job {
 static void free_sim(struct sim *s)
 {
     sim_model_free(s->model);
+    images_free(s->images);
     free(s);
 }
 
@@ -89,6 +94,7 @@ static void answer(struct sim_job *j)
     case JOB_LIST: answer_list(j); break;
     case JOB_DESCRIBE: j->cb.describe(j->arg, j->err, j->detail, &j->description); break;
     case JOB_RESTORE: j->cb.restore(j->arg, j->err, j->detail, j->domid); break;
+    case JOB_IMAGE: j->cb.image(j->arg, j->err, j->detail, j->hash); break;
     case JOB_NONE: break;
     }
     free(j);
@@ -126,7 +132,8 @@ static void finish_later(struct sim_job *j, int err, const char *detail)
 {
     struct sim *s = j->sim;
     j->err = err;
-    snprintf(j->detail, sizeof j->detail, "%s", detail);
+    if (detail != j->detail)
+        snprintf(j->detail, sizeof j->detail, "%s", detail);
     *s->finished_last = j;
     s->finished_last = &j->next;
     if (!s->closing)
@@ -183,6 +190,7 @@ void sim_drop(struct sim *s, struct sim_guest *g)
     if (sim_net_remove(&s->net, g, net_over, s))
         s->handles--;
     sim_store_remove(s->dir, &uuid);
+    sim_disks_close(s, &uuid, NULL);
     sim_model_destroy(s->model, g);
     sim_emit(s, HV_EV_GONE, domid, &uuid, HV_REASON_NONE);
 }
@@ -207,6 +215,8 @@ void sim_guest_shutdown(struct sim *s, struct sim_guest *g, enum hv_reason reaso
         sim_emit(s, HV_EV_APPEARED, again, &uuid, HV_REASON_NONE);
     }
 }
+
+static int images_here(struct sim *s, const struct hv_description *d, const char **why);
 
 /* ---- operations --------------------------------------------------------------------------------------------- */
 
@@ -248,17 +258,54 @@ static int op_describe(struct hypervisor *h, uint32_t domid, const struct vi_id 
     return finish_job(j, 0, "");
 }
 
+static int receivable(struct sim *s, const struct hv_description *d, const char **why)
+{
+    int err;
+    sim_now(s);
+    *why = "";
+    err = sim_model_can_receive(s->model, d, why);
+    return err ? err : images_here(s, d, why); /* last: VI_ENOTFOUND says that all else is well */
+}
+
+static void refresh_work(uv_work_t *w)
+{
+    struct sim_job *j = w->data;
+    images_refresh(j->sim->images);
+}
+
+static void refreshed(uv_work_t *w, int status)
+{
+    struct sim_job *j = w->data;
+    struct sim *s = j->sim;
+    const char *why = "";
+    (void)status;
+    if (s->closing) {
+        j->err = VI_ECANCELED;
+        answer(j);
+    } else {
+        finish_later(j, receivable(s, &j->description, &why), why);
+    }
+    sim_release(s);
+}
+
+/* A guest's images may have come a moment ago: the folders are looked through first, in a worker thread. */
 static int op_can_receive(struct hypervisor *h, const struct hv_description *d, hv_done *done,
                           void *arg)
 {
     struct sim *s = (struct sim *)h;
     struct sim_job *j = job_new(h, JOB_DONE, arg);
-    const char *why;
+    const char *why = "";
     if (!j)
         return VI_ENOMEM;
     j->cb.done = done;
-    sim_now(s);
-    int err = sim_model_can_receive(s->model, d, &why);
+    j->description = *d;
+    j->work.data = j;
+    if ((d->n_disks || d->has_kernel) &&
+        !uv_queue_work(s->loop, &j->work, refresh_work, refreshed)) {
+        s->handles++;
+        return 0;
+    }
+    int err = receivable(s, d, &why);
     return finish_job(j, err, why);
 }
 
@@ -350,7 +397,12 @@ static int op_restore(struct hypervisor *h, const struct hv_description *d, int 
     }
     j->cb.restore = done;
     sim_now(s);
-    int err = sim_model_can_receive(s->model, d, &why);
+    int err = sim_disks_there(s, d, true, j->detail, sizeof j->detail);
+    if (err) {
+        close(fd);
+        return finish_job(j, err, j->detail);
+    }
+    err = sim_model_can_receive(s->model, d, &why);
     if (!err && (err = sim_stream_receive(s, d, fd, restored, j)) != 0)
         why = "no usable stream";
     if (!err)
@@ -428,6 +480,202 @@ static int op_destroy(struct hypervisor *h, uint32_t domid, const struct vi_id *
     return finish_job(j, 0, "");
 }
 
+static int op_shutdown(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, hv_done *done,
+                       void *arg)
+{
+    struct sim_guest *g;
+    struct sim_job *j = guest_job(h, domid, uuid, done, arg, &g);
+    if (!j || !g)
+        return j ? 0 : VI_ENOMEM;
+    if (g->state != HV_RUNNING)
+        return finish_job(j, VI_ESTATE, "the guest isn't running");
+    sim_guest_shutdown(j->sim, g, HV_POWEROFF);
+    return finish_job(j, 0, "");
+}
+
+/* ---- from images -------------------------------------------------------------------------------------------- */
+
+/* Files are small where this hypervisor is used: they are hashed in the loop, but before a guest comes. Those of a receiving host count, too,
+ * or a guest could move where it can't be started again. */
+static int images_here(struct sim *s, const struct hv_description *d, const char **why)
+{
+    char path[IMAGES_PATH];
+    bool all = true;
+    if (!d->has_kernel && !d->n_disks)
+        return 0;
+    (void)images_refresh(s->images);
+    if (d->has_kernel)
+        all = images_path_of(s->images, d->kernel, path) == 0;
+    if (d->has_ramdisk)
+        all &= images_path_of(s->images, d->ramdisk, path) == 0;
+    for (unsigned i = 0; i < d->n_disks && i < HV_DISKS_MAX; i++)
+        all &= d->disks[i].kind == HV_DISK_MOVABLE ||
+               (d->disks[i].kind == HV_DISK_IMAGE && images_path_of(s->images, d->disks[i].hash, path) == 0);
+    *why = "one of its images is in none of this host's image-dirs";
+    return all ? 0 : VI_ENOTFOUND;
+}
+
+static int build(struct sim *s, const struct hv_description *d, bool create, uint32_t *domid, const char **why)
+{
+    int err = images_here(s, d, why);
+    sim_now(s);
+    return err ? err
+               : sim_model_build(s->model, d, s->outside[0] ? s->outside : NULL, s->netns_prefix, create, domid, why);
+}
+
+static int op_can_create(struct hypervisor *h, const struct hv_description *d, hv_done *done, void *arg)
+{
+    struct sim_job *j = job_new(h, JOB_DONE, arg);
+    const char *why = "";
+    uint32_t domid;
+    if (!j)
+        return VI_ENOMEM;
+    j->cb.done = done;
+    int err = sim_disks_there(j->sim, d, false, j->detail, sizeof j->detail);
+    if (err)
+        return finish_job(j, err, j->detail);
+    err = build(j->sim, d, false, &domid, &why);
+    return finish_job(j, err, why);
+}
+
+/* The guest's link is there, or couldn't be made: then the guest isn't, either. */
+static void linked(void *arg, int err, const char *detail)
+{
+    struct sim_job *j = arg;
+    struct sim *s = j->sim;
+    struct sim_guest *g = sim_model_find(s->model, j->domid, &j->uuid);
+    if (err && g)
+        sim_drop(s, g);
+    else if (g)
+        sim_emit(s, HV_EV_APPEARED, j->domid, &j->uuid, HV_REASON_NONE);
+    else if (!err)
+        err = VI_ENOTFOUND;
+    finish_later(j, err, detail);
+    sim_release(s);
+}
+
+static int op_create(struct hypervisor *h, const struct hv_description *d, hv_restore_done *done, void *arg)
+{
+    struct sim_job *j = job_new(h, JOB_RESTORE, arg);
+    struct sim *s = (struct sim *)h;
+    struct sim_guest *g;
+    const char *why = "";
+    if (!j)
+        return VI_ENOMEM;
+    j->cb.restore = done;
+    int err = sim_disks_there(s, d, false, j->detail, sizeof j->detail);
+    if (err)
+        return finish_job(j, err, j->detail);
+    err = build(s, d, true, &j->domid, &why);
+    if (err)
+        return finish_job(j, err, why);
+    j->uuid = d->uuid;
+    g = sim_model_find(s->model, j->domid, &d->uuid);
+    err = sim_disks_open(s, g, false, NULL, j->detail, sizeof j->detail);
+    if (err) {
+        sim_model_destroy(s->model, g);
+        return finish_job(j, err, j->detail);
+    }
+    sim_save(s, g);
+    s->handles++;
+    err = sim_net_create(&s->net, g, linked, j);
+    if (!err)
+        return 0;
+    s->handles--;
+    sim_drop(s, g);
+    return finish_job(j, err, "out of memory");
+}
+
+static int op_image(struct hypervisor *h, const char *name, hv_image_done *done, void *arg)
+{
+    struct sim_job *j = job_new(h, JOB_IMAGE, arg);
+    if (!j)
+        return VI_ENOMEM;
+    j->cb.image = done;
+    (void)images_refresh(j->sim->images);
+    int err = images_named(j->sim->images, name, j->hash);
+    return finish_job(j, err, err == VI_EEXIST ? "files of that name in two of the image-dirs differ: say which by its hash"
+                              : err            ? "no file of that name is in this host's image-dirs"
+                                               : "");
+}
+
+/* ---- disks ----------------------------------------------------------------------------------------------------- */
+
+static int attach(struct sim *s, struct sim_guest *g, const struct vi_id *disk, const char *vdev, char *why, size_t cap)
+{
+    struct sim_guest_config *c = &g->cfg;
+    struct sim_guest alone;
+    struct hv_guest view;
+    int err;
+    sim_guest_view(g, &view);
+    for (unsigned i = 0; i < view.n_disks; i++)
+        if (!strcmp(view.disks[i].vdev, vdev)) {
+            snprintf(why, cap, "the guest has a disk called %.15s", vdev);
+            return VI_EEXIST;
+        }
+    if (sim_model_has_disk(s->model, disk) || c->n_disks == SIM_DISKS_MAX || strlen(vdev) >= sizeof c->disks[0].vdev) {
+        snprintf(why, cap, "a guest has this disk, or this one as many as it can have");
+        return sim_model_has_disk(s->model, disk) ? VI_ESTATE : VI_EFULL;
+    }
+    memset(&alone, 0, sizeof alone);
+    alone.cfg.uuid = c->uuid;
+    alone.cfg.n_disks = 1;
+    alone.cfg.disks[0].id = *disk;
+    snprintf(alone.cfg.disks[0].vdev, sizeof alone.cfg.disks[0].vdev, "%s", vdev);
+    err = sim_disks_open(s, &alone, false, NULL, why, cap);
+    if (!err)
+        c->disks[c->n_disks++] = alone.cfg.disks[0];
+    return err;
+}
+
+static int op_attach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                     const char *vdev, hv_done *done, void *arg)
+{
+    struct sim_guest *g;
+    struct sim_job *j = guest_job(h, domid, uuid, done, arg, &g);
+    if (!j || !g)
+        return j ? 0 : VI_ENOMEM;
+    int err = attach(j->sim, g, disk, vdev, j->detail, sizeof j->detail);
+    if (!err)
+        sim_save(j->sim, g);
+    return finish_job(j, err, err ? j->detail : "");
+}
+
+static int op_detach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                     hv_done *done, void *arg)
+{
+    struct sim_guest *g;
+    struct sim_job *j = guest_job(h, domid, uuid, done, arg, &g);
+    if (!j || !g)
+        return j ? 0 : VI_ENOMEM;
+    for (unsigned i = 0; i < g->cfg.n_disks; i++) {
+        if (!vi_id_equal(&g->cfg.disks[i].id, disk))
+            continue;
+        g->cfg.n_disks--;
+        memmove(&g->cfg.disks[i], &g->cfg.disks[i + 1], (g->cfg.n_disks - i) * sizeof g->cfg.disks[0]);
+        sim_disks_close(j->sim, uuid, disk);
+        sim_save(j->sim, g);
+        return finish_job(j, 0, "");
+    }
+    return finish_job(j, VI_ENOTFOUND, "the guest hasn't this disk");
+}
+
+static void on_write(uv_timer_t *t)
+{
+    sim_disks_write(t->data);
+}
+
+/* Of guests that were here before this process. */
+static void open_disks(struct sim *s)
+{
+    char why[SIM_DETAIL];
+    for (unsigned i = 0; i < sim_model_count(s->model); i++) {
+        const struct sim_guest *g = sim_model_at(s->model, i);
+        if (g->cfg.n_disks && sim_disks_keep(s, g, why, sizeof why))
+            vi_log(VI_LOG_ERROR, "simulated", "%s has no disks now: %s", g->cfg.name, why);
+    }
+}
+
 /* ---- life ------------------------------------------------------------------------------------------------------ */
 
 static void on_tick(uv_timer_t *t)
@@ -461,13 +709,16 @@ static void op_close(struct hypervisor *h)
     answer_finished(s);
     uv_close((uv_handle_t *)&s->soon, handle_closed);
     uv_close((uv_handle_t *)&s->tick, handle_closed);
+    uv_close((uv_handle_t *)&s->write, handle_closed);
+    sim_disks_close_all(s);
 }
 
 static const struct hypervisor_ops ops = {
     .host = op_host, .list = op_list, .describe = op_describe, .can_receive = op_can_receive,
     .set_memory = op_set_memory, .set_sched = op_set_sched, .suspend = op_suspend,
     .restore = op_restore, .unpause = op_unpause, .pause = op_pause, .resume = op_resume,
-    .destroy = op_destroy, .close = op_close,
+    .destroy = op_destroy, .create = op_create, .can_create = op_can_create, .shutdown = op_shutdown,
+    .image = op_image, .attach = op_attach, .detach = op_detach, .close = op_close,
 };
 
 struct hypervisor *hypervisor_simulated_open(uv_loop_t *loop,
@@ -497,22 +748,35 @@ struct hypervisor *hypervisor_simulated_open(uv_loop_t *loop,
     if (sim_store_open(s->dir, &host, why, why_size))
         goto fail;
     s->stream_max_kb = host.stream_max_kb;
+    snprintf(s->netns_prefix, sizeof s->netns_prefix, "%s", host.netns_prefix);
+    snprintf(s->outside, sizeof s->outside, "%s", cfg->outside_bridge ? cfg->outside_bridge : "");
+    s->images = images_new(cfg->image_folders, cfg->n_image_folders);
+    if (!s->images)
+        goto fail;
     s->model = sim_model_new(&host.host, vi_clock_boottime());
     if (!s->model)
         goto fail;
     sim_store_load(s->dir, s->model);
+    s->disks = cfg->disks;
+    vi_rng_seed_from_kernel(&s->rng);
+    s->wrote_at = vi_clock_boottime();
+    open_disks(s);
     s->control = sim_control_open(s, why, why_size);
     if (!s->control)
         goto fail;
     signal(SIGPIPE, SIG_IGN);
     uv_timer_init(loop, &s->soon);
     uv_timer_init(loop, &s->tick);
-    s->soon.data = s->tick.data = s;
-    s->handles += 2;
+    uv_timer_init(loop, &s->write);
+    s->soon.data = s->tick.data = s->write.data = s;
+    s->handles += 3;
+    uv_timer_start(&s->write, on_write, WRITE_MS, WRITE_MS);
     uv_timer_start(&s->tick, on_tick, TICK_MS, TICK_MS);
     return &s->hv;
 fail:
+    sim_disks_close_all(s);
     sim_model_free(s->model);
+    images_free(s->images);
     free(s);
     return NULL;
 }

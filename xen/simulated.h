@@ -4,12 +4,17 @@
  *
  * Folder:  host.conf       cpus=2 memory=2048 dom0=256   (memory, dom0 in MiB; defaults are these)
  *                          stream=8 (MiB of pages at most in a stream)  name-value pairs, any order
+ *                          netns=PREFIX: a guest that is made from a description has its link in the
+ *                          network namespace PREFIX + its name, which must be there
  *          boot_id         made when missing; another one after `reboot-host`
  *          guests/UUID     one line per guest, rewritten atomically; guests outlive the agent
+ *          guests/UUID.ID.writes  what it has written to a disk (simulated_disk.c)
  *          sim.sock        control socket: a line in, a line out (`ok …` or `error …`)
  *   create name=N uuid=U memory=MiB maxmem=MiB vcpus=N mac=M bridge=vi-… [netns=NS] [ifname=eth0]
+ *          [image=HASH]… [kernel=HASH [ramdisk=HASH]] (of files in the image folders; such a guest moves only to where they are)
+ *          [disk=NAME|ID[:vdev]]… [writes=N a second] (of this host's disks: random blocks are written to them)
  *          cpu=PERCENT used=MiB dirty=MiBps [movable=no] [on_poweroff=… on_reboot=… on_crash=…]
- *   load NAME [cpu=…] [used=…] [dirty=…]   list   destroy NAME   shutdown NAME   reboot NAME
+ *   load NAME [cpu=…] [used=…] [dirty=…] [writes=…]   verify NAME (`ok blocks=N bad=N errors=N`: is what it has written on its disks?)   list   destroy NAME   shutdown NAME   reboot NAME
  *   crash NAME   rename OLD NEW   reboot-host
  * `list` answers with one item per guest, "; " between: `name=… uuid=… domid=… state=… incoming=0|1
  * memory= target= maxmem= used= cpu= weight= cap= cpu_ms= steal_ms= mac= bridge=`.
@@ -22,11 +27,15 @@
 
 #include <uv.h>
 
-#include "xen/hypervisor.h"
+#include "xen/disks.h"
 
 struct hypervisor_simulated_config {
     const char *dir;   /* made if missing */
+    const char *const *image_folders; /* as libxl's: what a guest is made from must be there */
+    unsigned n_image_folders;
+    const char *outside_bridge; /* for guests' legs outside; NULL: none */
     const char *limbo; /* name of a network namespace (ip netns); NULL: guests with netns can't move */
+    struct disks *disks; /* disk_host's, borrowed: it outlives the hypervisor; NULL: guests have none */
 };
 
 /* NULL with a sentence in why. ops->close needs the loop to run until its handles are closed. */

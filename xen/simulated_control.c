@@ -119,12 +119,34 @@ static void created(void *arg, int err, const char *detail)
     sim_release(s);
 }
 
+/* The line with disks by their ids, where it has them by name. */
+static bool name_disks(struct sim *s, const char *line, char *out, size_t cap)
+{
+    char copy[SIM_TEXT_MAX], *save = NULL, id_text[VI_ID_TEXT];
+    size_t at = 0;
+    snprintf(copy, sizeof copy, "%s", line);
+    for (char *w = strtok_r(copy, " ", &save); w && at < cap; w = strtok_r(NULL, " ", &save)) {
+        char *vdev = strchr(w, ':');
+        struct vi_id id;
+        size_t n = vdev ? (size_t)(vdev - w) : strlen(w);
+        char name[DISK_NAME];
+        snprintf(name, sizeof name, "%.*s", n > 5 && n - 5 < sizeof name ? (int)(n - 5) : 0, w + (n > 5 ? 5 : 0));
+        if (!strncmp(w, "disk=", 5) && s->disks && disk_host_named(s->disks, name, &id))
+            at += (size_t)snprintf(out + at, cap - at, "disk=%s%s ", vi_id_format(&id, id_text), vdev ? vdev : "");
+        else
+            at += (size_t)snprintf(out + at, cap - at, "%s ", w);
+    }
+    if (at < cap)
+        out[at] = '\0';
+    return at < cap;
+}
+
 static void do_create(struct sim *s, struct connection *c, const char *rest)
 {
     struct sim_guest g;
-    char why[SIM_DETAIL];
+    char why[SIM_DETAIL] = "the line is too long", line[SIM_TEXT_MAX];
     sim_text_defaults(&g);
-    if (sim_text_read(&g, rest, why, sizeof why)) {
+    if (!name_disks(s, rest, line, sizeof line) || sim_text_read(&g, line, why, sizeof why)) {
         say(c, "error %s", why);
         return;
     }
@@ -136,6 +158,12 @@ static void do_create(struct sim *s, struct connection *c, const char *rest)
         return;
     }
     c->uuid = g.cfg.uuid;
+    err = sim_disks_open(s, &g, false, NULL, why, sizeof why);
+    if (err) {
+        sim_model_destroy(s->model, sim_model_find(s->model, c->domid, &c->uuid));
+        say(c, "error %s", why);
+        return;
+    }
     c->waiting = true;
     s->handles++;
     err = sim_net_create(&s->net, &g, created, c);
@@ -189,6 +217,13 @@ static void do_load(struct sim *s, struct connection *c, struct sim_guest *g, co
     say(c, "ok");
 }
 
+static void do_verify(struct sim *s, struct connection *c, const struct sim_guest *g)
+{
+    unsigned blocks, bad, errors;
+    sim_disks_verify(s, &g->cfg.uuid, &blocks, &bad, &errors);
+    say(c, "ok blocks=%u bad=%u errors=%u", blocks, bad, errors);
+}
+
 static void do_reboot_host(struct sim *s, struct connection *c)
 {
     struct vi_id boot;
@@ -211,6 +246,10 @@ static void on_guest(struct sim *s, struct connection *c, const char *what, stru
     int err = 0;
     if (!strcmp(what, "load")) {
         do_load(s, c, g, rest);
+        return;
+    }
+    if (!strcmp(what, "verify")) {
+        do_verify(s, c, g);
         return;
     }
     if (!strcmp(what, "destroy")) {
@@ -238,7 +277,7 @@ static void on_guest(struct sim *s, struct connection *c, const char *what, stru
 static void on_line(struct connection *c, char *line)
 {
     static const char *const with_guest[] = {"load", "destroy", "shutdown", "reboot", "crash",
-                                             "rename"};
+                                             "rename", "verify"};
     struct sim *s = c->control->sim;
     char *rest = line + strcspn(line, " ");
     if (*rest)

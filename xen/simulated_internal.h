@@ -2,12 +2,18 @@
 #ifndef XEN_SIMULATED_INTERNAL_H
 #define XEN_SIMULATED_INTERNAL_H
 
+#include "peer/base/rng.h"
+#include "xen/disk_host.h"
+#include "xen/images.h"
 #include "xen/simulated.h"
 #include "xen/simulated_model.h"
 
-#define SIM_TEXT_MAX  2048 /* a guest as one line, with its NUL */
+#define SIM_TEXT_MAX  3072 /* a guest as one line, with its NUL */
 #define SIM_NAME_MAX  64   /* of a network namespace, with its NUL */
 #define SIM_DETAIL    160
+#define SIM_WRITES_MAX 2000 /* a second, of a guest */
+#define SIM_BLOCK     4096
+#define SIM_BLOCKS_MAX 8192 /* of a disk are written to: its first 32 MiB */
 
 /* ---- text: a guest as `key=value` words, in files, on the control socket and in streams ---------- */
 
@@ -26,6 +32,7 @@ const char *sim_action_name(enum hv_action a);
 struct sim_store_host {
     struct sim_host_config host;
     uint64_t stream_max_kb;
+    char netns_prefix[32];
 };
 
 /* Makes the folder, reads host.conf and boot_id (makes it). */
@@ -57,6 +64,7 @@ int sim_net_remove(struct sim_net *n, const struct sim_guest *g, sim_net_done *d
 /* ---- the hypervisor ------------------------------------------------------------------------------------ */
 
 struct sim_control;
+struct sim_disk;
 struct sim_job;
 struct sim_stream;
 
@@ -67,6 +75,13 @@ struct sim {
     struct sim_model *model;
     uint64_t stream_max_kb;
     struct sim_net net;
+    struct images *images;
+    struct disks *disks; /* NULL: none */
+    struct sim_disk *open_disks;
+    struct vi_rng rng; /* which blocks are written */
+    vi_time wrote_at;
+    uv_timer_t write;
+    char netns_prefix[32], outside[16];
     uv_timer_t tick, soon; /* soon: finished jobs are waiting */
     struct sim_job *finished, **finished_last;
     struct sim_stream *streams;
@@ -93,6 +108,35 @@ int sim_stream_send(struct sim *s, const struct sim_guest *g, int fd, sim_stream
 int sim_stream_receive(struct sim *s, const struct hv_description *d, int fd,
                        sim_stream_done *done, void *arg);
 void sim_stream_cancel_all(struct sim *s); /* done with VI_ECANCELED, inside the call */
+
+/* guests' disks: simulated_disk.c. Each is open, and locked, as long as its guest is here; what it writes is noted in a table,
+ * kept beside the guest and sent with it, so that whoever has it can tell whether the disk has all of it. */
+struct sim_tables { /* of a guest that comes */
+    unsigned n;
+    struct sim_written {
+        uint32_t blocks;
+        uint32_t *numbers; /* of the write that each block has; 0: none */
+    } of[SIM_DISKS_MAX];
+};
+void sim_tables_free(struct sim_tables *t);
+/* Opens all of g's disks, or none. arriving: they need not be true copies yet. tables: what the guest has written; NULL:
+ * nothing. VI_ESTATE, VI_ENOTFOUND … with why. */
+int sim_disks_open(struct sim *s, const struct sim_guest *g, bool arriving, const struct sim_tables *tables, char *why,
+                   size_t why_size);
+/* Again, of a guest that was here before this process: with the tables that it left. */
+int sim_disks_keep(struct sim *s, const struct sim_guest *g, char *why, size_t why_size);
+/* Could it, for a guest that isn't here? */
+int sim_disks_there(struct sim *s, const struct hv_description *d, bool arriving, char *why, size_t why_size);
+/* One is taken from the guest, or (NULL) all; the tables go. */
+void sim_disks_close(struct sim *s, const struct vi_id *guest, const struct vi_id *disk);
+void sim_disks_close_all(struct sim *s); /* tables stay */
+/* Guests that run write what is due. */
+void sim_disks_write(struct sim *s);
+/* Blocks that were written, how many of them aren't what was written last or stand where they shouldn't, writes that failed. */
+void sim_disks_verify(struct sim *s, const struct vi_id *guest, unsigned *blocks, unsigned *bad, unsigned *errors);
+/* The i-th disk's table as bytes for the stream; its length, 0 if there is none. cap: SIM_BLOCKS_MAX * 4 at least. */
+size_t sim_disk_table(struct sim *s, const struct sim_guest *g, unsigned i, uint8_t *out);
+int sim_table_take(struct sim_tables *t, unsigned i, const uint8_t *data, size_t len);
 
 /* control socket: simulated_control.c */
 struct sim_control *sim_control_open(struct sim *s, char *why, size_t why_size);

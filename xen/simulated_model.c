@@ -177,6 +177,35 @@ void sim_model_host(const struct sim_model *m, struct hv_host *out)
     sim_cpu_features(out->cpu_features);
 }
 
+static bool vdev_taken(const struct sim_guest *g, const char *vdev)
+{
+    for (unsigned i = 0; i < g->cfg.n_disks; i++)
+        if (!strcmp(g->cfg.disks[i].vdev, vdev))
+            return true;
+    return false;
+}
+
+/* Images have the first names that no disk has. */
+static unsigned put_disks(const struct sim_guest *g, struct hv_disk *out)
+{
+    char letter = 'a';
+    unsigned n = 0;
+    for (unsigned i = 0; i < g->cfg.n_images; i++, n++) {
+        out[n].kind = HV_DISK_IMAGE;
+        out[n].readonly = true;
+        do
+            snprintf(out[n].vdev, sizeof out[n].vdev, "xvd%c", letter++);
+        while (vdev_taken(g, out[n].vdev));
+        memcpy(out[n].hash, g->cfg.images[i], HV_HASH_SIZE);
+    }
+    for (unsigned i = 0; i < g->cfg.n_disks; i++, n++) {
+        out[n].kind = HV_DISK_MOVABLE;
+        out[n].id = g->cfg.disks[i].id;
+        memcpy(out[n].vdev, g->cfg.disks[i].vdev, sizeof out[n].vdev);
+    }
+    return n;
+}
+
 void sim_guest_view(const struct sim_guest *g, struct hv_guest *out)
 {
     memset(out, 0, sizeof *out);
@@ -196,6 +225,11 @@ void sim_guest_view(const struct sim_guest *g, struct hv_guest *out)
     out->cap = g->cfg.cap;
     out->n_vifs = g->cfg.n_vifs;
     memcpy(out->vifs, g->cfg.vifs, sizeof out->vifs);
+    out->n_disks = put_disks(g, out->disks);
+    if (g->cfg.has_kernel)
+        memcpy(out->boot[out->n_boot++], g->cfg.kernel, HV_HASH_SIZE);
+    if (g->cfg.has_ramdisk)
+        memcpy(out->boot[out->n_boot++], g->cfg.ramdisk, HV_HASH_SIZE);
     out->report = g->report;
     out->movable = g->cfg.movable;
     if (!g->cfg.movable)
@@ -282,6 +316,9 @@ int sim_model_create(struct sim_model *m, const struct sim_guest_config *cfg, ui
     for (unsigned i = 0; i < cfg->n_vifs; i++)
         if (mac_is_here(m, cfg->vifs[i].mac))
             return VI_EEXIST;
+    for (unsigned i = 0; i < cfg->n_disks; i++)
+        if (sim_model_has_disk(m, &cfg->disks[i].id))
+            return VI_EEXIST;
     if (m->n == HV_GUESTS_MAX || cfg->memory_kb > free_kb(m))
         return VI_EFULL;
     *domid = add(m, cfg)->domid;
@@ -307,6 +344,26 @@ int sim_model_put(struct sim_model *m, const struct sim_guest *g)
     return 0;
 }
 
+bool sim_model_has_disk(const struct sim_model *m, const struct vi_id *disk)
+{
+    for (unsigned i = 0; i < m->n; i++)
+        for (unsigned k = 0; k < m->guests[i].cfg.n_disks; k++)
+            if (vi_id_equal(&m->guests[i].cfg.disks[k].id, disk))
+                return true;
+    return false;
+}
+
+/* Images and disks that move with their guest, as many as a simulated one can have. */
+static bool plain_disks(const struct hv_description *d)
+{
+    unsigned images = 0, disks = 0;
+    for (unsigned i = 0; i < d->n_disks; i++) {
+        images += d->disks[i].kind == HV_DISK_IMAGE;
+        disks += d->disks[i].kind == HV_DISK_MOVABLE;
+    }
+    return images + disks == d->n_disks && images <= SIM_IMAGES_MAX && disks <= SIM_DISKS_MAX;
+}
+
 int sim_model_can_receive(const struct sim_model *m, const struct hv_description *d,
                           const char **why)
 {
@@ -323,8 +380,12 @@ int sim_model_can_receive(const struct sim_model *m, const struct hv_description
             *why = "a guest with one of its MAC addresses is here already";
             return VI_EEXIST;
         }
-    if (memcmp(features, d->cpu_features, sizeof features) || d->has_kernel || d->has_ramdisk ||
-        d->n_disks) {
+    for (unsigned i = 0; i < d->n_disks; i++)
+        if (d->disks[i].kind == HV_DISK_MOVABLE && sim_model_has_disk(m, &d->disks[i].id)) {
+            *why = "another guest here has one of its disks";
+            return VI_EEXIST;
+        }
+    if (memcmp(features, d->cpu_features, sizeof features) || !plain_disks(d)) {
         *why = "it comes from another kind of hypervisor; a simulated one can't run it";
         return VI_EUNSUPPORTED;
     }
@@ -367,6 +428,7 @@ int sim_model_receive(struct sim_model *m, const struct hv_description *d,
         memcpy(c.vifs[i].mac, d->vifs[i].mac, 6);
         sim_bridge_name(&d->vifs[i].environment, c.vifs[i].bridge);
     }
+    sim_take_images(&c, d);
     c.on_poweroff = d->on_poweroff;
     c.on_reboot = d->on_reboot;
     c.on_crash = d->on_crash;
@@ -533,6 +595,11 @@ void sim_model_describe(const struct sim_model *m, const struct sim_guest *g,
     out->n_vifs = g->cfg.n_vifs;
     for (unsigned i = 0; i < g->cfg.n_vifs; i++)
         memcpy(out->vifs[i].mac, g->cfg.vifs[i].mac, 6);
+    out->n_disks = put_disks(g, out->disks);
+    out->has_kernel = g->cfg.has_kernel;
+    memcpy(out->kernel, g->cfg.kernel, sizeof out->kernel);
+    out->has_ramdisk = g->cfg.has_ramdisk;
+    memcpy(out->ramdisk, g->cfg.ramdisk, sizeof out->ramdisk);
     out->on_poweroff = g->cfg.on_poweroff;
     out->on_reboot = g->cfg.on_reboot;
     out->on_crash = g->cfg.on_crash;

@@ -14,6 +14,8 @@
 #define SIM_BALLOON_KB_S (512 * 1024)
 #define SIM_REPORT_EVERY (5 * VI_SEC)
 #define SIM_GUEST_MIN_KB (16 * 1024)
+#define SIM_IMAGES_MAX   4
+#define SIM_DISKS_MAX    4 /* that are written to and move with their guest */
 
 struct sim_host_config {
     uint32_t cpus;             /* 1…1024 */
@@ -25,6 +27,12 @@ struct sim_load {
     double cpu;        /* percent of one CPU that the guest would use; 0…100 × vcpus counts */
     uint64_t used_kb;  /* memory that it needs */
     uint64_t dirty_kb_s;
+    uint32_t writes; /* random blocks of 4 KiB a second, to its disks */
+};
+
+struct sim_guest_disk {
+    struct vi_id id;
+    char vdev[16];
 };
 
 struct sim_guest_config {
@@ -40,6 +48,12 @@ struct sim_guest_config {
     enum hv_action on_poweroff, on_reboot, on_crash;
     struct sim_load load;
     char netns[64], ifname[16]; /* "" when the guest has no namespace; only carried */
+    unsigned n_images; /* read-only disks, xvda and so on, known by their hashes; */
+    uint8_t images[SIM_IMAGES_MAX][HV_HASH_SIZE];
+    unsigned n_disks;
+    struct sim_guest_disk disks[SIM_DISKS_MAX];
+    bool has_kernel, has_ramdisk; /* and the images it boots */
+    uint8_t kernel[HV_HASH_SIZE], ramdisk[HV_HASH_SIZE];
 };
 
 struct sim_guest {
@@ -57,6 +71,9 @@ struct sim_guest {
 
 struct sim_model;
 
+/* The images and disks of a description become those of a guest: as many as it can have. */
+void sim_take_images(struct sim_guest_config *c, const struct hv_description *d);
+
 struct sim_model *sim_model_new(const struct sim_host_config *cfg, vi_time now); /* NULL: no memory */
 void sim_model_free(struct sim_model *m);
 void sim_model_advance(struct sim_model *m, vi_time now); /* earlier than the last: nothing happens */
@@ -70,6 +87,8 @@ unsigned sim_model_count(const struct sim_model *m);
 struct sim_guest *sim_model_at(struct sim_model *m, unsigned i); /* i < count; order of domid */
 struct sim_guest *sim_model_find(struct sim_model *m, uint32_t domid, const struct vi_id *uuid);
 struct sim_guest *sim_model_by_uuid(struct sim_model *m, const struct vi_id *uuid);
+/* Has a guest here this disk? */
+bool sim_model_has_disk(const struct sim_model *m, const struct vi_id *disk);
 struct sim_guest *sim_model_by_name(struct sim_model *m, const char *name);
 
 /* 0 with *domid; VI_EEXIST (UUID, name or MAC is here), VI_EFULL (guests, memory), VI_EINVAL. */
@@ -80,6 +99,10 @@ int sim_model_put(struct sim_model *m, const struct sim_guest *g);
  * when not 0. */
 int sim_model_can_receive(const struct sim_model *m, const struct hv_description *d,
                           const char **why);
+/* In simulated_build.c. A new guest from a description: paused. VI_EEXIST, VI_EFULL, VI_EINVAL with *why. outside: the bridge of vifs without
+ * an environment, or NULL (then VI_EUNSUPPORTED). create: false only asks, and looks at no free memory. */
+int sim_model_build(struct sim_model *m, const struct hv_description *d, const char *outside, const char *netns_prefix,
+                    bool create, uint32_t *domid, const char **why);
 int sim_model_receive(struct sim_model *m, const struct hv_description *d,
                       const struct sim_guest *state, uint32_t *domid);
 

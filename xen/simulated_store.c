@@ -77,6 +77,8 @@ static int read_host(const char *path, struct sim_store_host *out, char *why, si
                 out->host.dom0_kb = (uint64_t)n * 1024;
             else if (sscanf(w, "stream=%u", &n) == 1 && n <= 65536)
                 out->stream_max_kb = (uint64_t)n * 1024;
+            else if (!strncmp(w, "netns=", 6) && sim_name_ok(w + 6) && strlen(w + 6) < sizeof out->netns_prefix)
+                snprintf(out->netns_prefix, sizeof out->netns_prefix, "%s", w + 6);
             else
                 err = VI_EINVAL;
             if (err)

@@ -1,11 +1,12 @@
 /* Suspending a simulated guest into a descriptor, and restoring one from it.
  *
  *   stream  = "VISIM001" frame* ; frame = type (1 byte), length (4 bytes, little-endian), bytes
- *   frames:   1 pages (counted, all alike: 0x5a), 2 the guest as text (once), 3 end: bytes of pages
+ *   frames:   1 pages (counted, all alike: 0x5a), 2 the guest as text (once), 3 end: bytes of pages,
+ *             4 what it has written to one of its disks: index (1 byte), numbers (simulated_disk.c)
  *
  * Sending, happy path: a round of all used memory (at most host.conf's stream), rounds of what was
  * dirtied meanwhile until little is left or ROUNDS_MAX, then the guest is suspended and its network
- * cut, what was dirtied last goes out, then 2 and 3. Before the suspend every failure leaves the
+ * cut, what was dirtied last goes out, then 4 for each disk, 2 and 3. Before the suspend every failure leaves the
  * guest running; after it, suspended. Receiving: the guest is made at the end frame, so that before
  * it nothing has to be undone. Both sides wait for the descriptor, never block, and check at every
  * turn that the guest is still the one they began with. */
@@ -27,7 +28,7 @@
 #define PAGES_MAX   ((uint64_t)64 << 30)
 #define TURNS       32 /* chunks at once, then the loop's other work */
 
-enum frame { FRAME_PAGES = 1, FRAME_STATE = 2, FRAME_END = 3 };
+enum frame { FRAME_PAGES = 1, FRAME_STATE = 2, FRAME_END = 3, FRAME_WRITTEN = 4 };
 enum phase { LIVE, CUTTING, LAST, TAIL, RECEIVING, FINISHED };
 
 struct sim_stream {
@@ -49,11 +50,13 @@ struct sim_stream {
     uint64_t left, sent;
     unsigned round;
     vi_time round_began;
+    unsigned told; /* disks */
     /* receiving */
     struct hv_description description;
     struct sim_guest state;
     bool have_magic, have_state;
     uint64_t received;
+    struct sim_tables tables;
     size_t at, len;
     uint8_t buffer[CHUNK + HEAD + 1];
 };
@@ -74,6 +77,7 @@ static void try_free(struct sim_stream *t)
     if (t->phase != FINISHED || t->polling || t->waits)
         return;
     struct sim *s = t->sim;
+    sim_tables_free(&t->tables);
     free(t);
     sim_release(s);
 }
@@ -189,6 +193,15 @@ static void fill_pages(struct sim_stream *t)
     t->sent += n;
 }
 
+static void fill_written(struct sim_stream *t, const struct sim_guest *g)
+{
+    size_t n = sim_disk_table(t->sim, g, t->told, t->buffer + HEAD + 1);
+    t->buffer[HEAD] = (uint8_t)t->told++;
+    put_head(t->buffer, FRAME_WRITTEN, (uint32_t)n + 1);
+    t->at = 0;
+    t->len = HEAD + 1 + n;
+}
+
 static int fill_tail(struct sim_stream *t, const struct sim_guest *g)
 {
     int n = sim_text_write(g, (char *)t->buffer + HEAD, SIM_TEXT_MAX);
@@ -219,6 +232,8 @@ static void refill(struct sim_stream *t)
         fill_pages(t);
     } else if (t->phase == LIVE) {
         next_round(t, g);
+    } else if (t->told < g->cfg.n_disks) {
+        fill_written(t, g);
     } else if (fill_tail(t, g)) {
         finish(t, VI_EINVAL, "the guest's state is too long");
     }
@@ -269,6 +284,13 @@ static void take_state(struct sim_stream *t, size_t len)
     t->have_state = true;
 }
 
+static void take_written(struct sim_stream *t, size_t len)
+{
+    int err = sim_table_take(&t->tables, t->buffer[HEAD], t->buffer + HEAD + 1, len - 1);
+    if (err)
+        finish(t, err, "the stream is malformed");
+}
+
 static void take_end(struct sim_stream *t)
 {
     uint64_t said = (uint64_t)get32(t->buffer + HEAD) | (uint64_t)get32(t->buffer + HEAD + 4) << 32;
@@ -284,6 +306,13 @@ static void take_end(struct sim_stream *t)
         return;
     }
     struct sim_guest *g = sim_model_find(t->sim->model, domid, &t->uuid);
+    char why[SIM_DETAIL];
+    err = sim_disks_open(t->sim, g, true, &t->tables, why, sizeof why);
+    if (err) {
+        sim_model_destroy(t->sim->model, g);
+        finish(t, err, why);
+        return;
+    }
     t->domid = domid;
     sim_save(t->sim, g);
     sim_emit(t->sim, HV_EV_APPEARED, domid, &t->uuid, HV_REASON_NONE);
@@ -309,7 +338,8 @@ static bool take_frame(struct sim_stream *t)
         return false;
     uint32_t len = get32(t->buffer + 1);
     uint8_t type = t->buffer[0];
-    if (len > CHUNK || type < FRAME_PAGES || type > FRAME_END || (type == FRAME_END && len != 8) ||
+    if (len > CHUNK || type < FRAME_PAGES || type > FRAME_WRITTEN || (type == FRAME_END && len != 8) ||
+        (type == FRAME_WRITTEN && !len) ||
         t->received > PAGES_MAX) {
         finish(t, VI_EPROTO, "the stream is malformed");
         return false;
@@ -320,6 +350,8 @@ static bool take_frame(struct sim_stream *t)
         t->received += len;
     else if (type == FRAME_STATE)
         take_state(t, len);
+    else if (type == FRAME_WRITTEN)
+        take_written(t, len);
     else
         take_end(t);
     if (t->phase == FINISHED)

@@ -110,6 +110,50 @@ static int read_name(const char *v, char *out, size_t cap)
     return 0;
 }
 
+static int read_hash(const char *v, uint8_t hash[HV_HASH_SIZE])
+{
+    int used = 0;
+    if (strlen(v) != 2 * HV_HASH_SIZE)
+        return VI_EINVAL;
+    for (unsigned i = 0; i < HV_HASH_SIZE; i++)
+        if (sscanf(v + 2 * i, "%2hhx%n", &hash[i], &used) != 1 || used != 2)
+            return VI_EINVAL;
+    return 0;
+}
+
+static int read_image(const char *v, struct sim_guest_config *c)
+{
+    return c->n_images == SIM_IMAGES_MAX ? VI_EFULL : read_hash(v, c->images[c->n_images]) ? VI_EINVAL : (c->n_images++, 0);
+}
+
+/* An id, or an id and where the guest finds it: `ID:xvdb`; without, the next letter. */
+static int read_disk(const char *v, struct sim_guest_config *c)
+{
+    struct sim_guest_disk *d = &c->disks[c->n_disks];
+    char id[VI_ID_TEXT];
+    if (c->n_disks == SIM_DISKS_MAX)
+        return VI_EFULL;
+    memset(d, 0, sizeof *d);
+    snprintf(id, sizeof id, "%s", v);
+    if (strlen(id) != VI_ID_TEXT - 1 || vi_id_parse(&d->id, id) || vi_id_is_zero(&d->id))
+        return VI_EINVAL;
+    v += VI_ID_TEXT - 1;
+    if (*v && (*v != ':' || strlen(v + 1) < 2 || strlen(v + 1) >= sizeof d->vdev))
+        return VI_EINVAL;
+    if (*v)
+        snprintf(d->vdev, sizeof d->vdev, "%s", v + 1);
+    else
+        snprintf(d->vdev, sizeof d->vdev, "xvd%c", (char)('a' + c->n_images + c->n_disks));
+    for (const char *p = d->vdev; *p; p++)
+        if (!(*p >= 'a' && *p <= 'z') && !(p > d->vdev && *p >= '0' && *p <= '9'))
+            return VI_EINVAL;
+    for (unsigned i = 0; i < c->n_disks; i++)
+        if (!strcmp(c->disks[i].vdev, d->vdev) || vi_id_equal(&c->disks[i].id, &d->id))
+            return VI_EINVAL;
+    c->n_disks++;
+    return 0;
+}
+
 static int read_boolean(const char *v, bool *out)
 {
     *out = !strcmp(v, "yes") || !strcmp(v, "1");
@@ -147,6 +191,18 @@ static int read_config(struct sim_guest_config *c, const char *k, const char *v)
         return read_name(v, c->netns, sizeof c->netns);
     if (!strcmp(k, "ifname"))
         return read_name(v, c->ifname, sizeof c->ifname);
+    if (!strcmp(k, "image"))
+        return read_image(v, c);
+    if (!strcmp(k, "disk"))
+        return read_disk(v, c);
+    if (!strcmp(k, "kernel")) {
+        c->has_kernel = true;
+        return read_hash(v, c->kernel);
+    }
+    if (!strcmp(k, "ramdisk")) {
+        c->has_ramdisk = true;
+        return read_hash(v, c->ramdisk);
+    }
     if (!strcmp(k, "movable"))
         return read_boolean(v, &c->movable);
     if (!strcmp(k, "on_poweroff") || !strcmp(k, "on_reboot") || !strcmp(k, "on_crash")) {
@@ -172,6 +228,8 @@ static int read_load(struct sim_load *l, const char *k, const char *v)
         return read_mib(v, &l->used_kb);
     if (!strcmp(k, "dirty"))
         return read_mib(v, &l->dirty_kb_s);
+    if (!strcmp(k, "writes"))
+        return read_u32(v, SIM_WRITES_MAX, &l->writes);
     return VI_ENOTFOUND;
 }
 
@@ -245,6 +303,13 @@ static void add(char *out, size_t cap, size_t *at, const char *fmt, ...)
     *at = n < 0 ? cap : *at + (size_t)n;
 }
 
+static void add_hash(char *out, size_t cap, size_t *at, const char *key, const uint8_t hash[HV_HASH_SIZE])
+{
+    add(out, cap, at, "%s", key);
+    for (unsigned i = 0; i < HV_HASH_SIZE; i++)
+        add(out, cap, at, "%02x", hash[i]);
+}
+
 int sim_text_write(const struct sim_guest *g, char *out, size_t cap)
 {
     const struct sim_guest_config *c = &g->cfg;
@@ -264,11 +329,23 @@ int sim_text_write(const struct sim_guest *g, char *out, size_t cap)
         add(out, cap, &at, " netns=%s", c->netns);
     if (c->ifname[0])
         add(out, cap, &at, " ifname=%s", c->ifname);
+    for (unsigned i = 0; i < c->n_images; i++)
+        add_hash(out, cap, &at, " image=", c->images[i]);
+    for (unsigned i = 0; i < c->n_disks; i++) {
+        char id[VI_ID_TEXT];
+        add(out, cap, &at, " disk=%s:%s", vi_id_format(&c->disks[i].id, id), c->disks[i].vdev);
+    }
+    if (c->has_kernel)
+        add_hash(out, cap, &at, " kernel=", c->kernel);
+    if (c->has_ramdisk)
+        add_hash(out, cap, &at, " ramdisk=", c->ramdisk);
     add(out, cap, &at, " movable=%s on_poweroff=%s on_reboot=%s on_crash=%s",
         c->movable ? "yes" : "no", actions[c->on_poweroff], actions[c->on_reboot],
         actions[c->on_crash]);
     add(out, cap, &at, " cpu=%.3f used=%.6f dirty=%.6f", c->load.cpu,
         (double)c->load.used_kb / 1024, (double)c->load.dirty_kb_s / 1024);
+    if (c->load.writes)
+        add(out, cap, &at, " writes=%" PRIu32, c->load.writes);
     add(out, cap, &at, " domid=%" PRIu32 " state=%s reason=%s incoming=%d", g->domid,
         states[g->state], reasons[g->reason], g->incoming);
     add(out, cap, &at, " current_kb=%" PRIu64 " target_kb=%" PRIu64, g->current_kb, g->target_kb);

@@ -148,6 +148,37 @@ static void a_move_conserves_the_guest(void **state)
     sim_model_free(d);
 }
 
+/* A guest's images go with it, as far as they can be had: read-only ones. */
+static void images_go_with_it(void **state)
+{
+    (void)state;
+    struct sim_model *s = host(2, 2048), *d = host(2, 2048);
+    struct sim_guest *a = guest(s, 1, 300, 50);
+    struct hv_description desc;
+    struct hv_guest v;
+    const char *why;
+    uint32_t domid;
+    a->cfg.n_images = 1;
+    memset(a->cfg.images[0], 7, HV_HASH_SIZE);
+    a->cfg.has_kernel = true;
+    memset(a->cfg.kernel, 8, HV_HASH_SIZE);
+    sim_model_describe(s, a, &desc);
+    memset(&desc.vifs[0].environment, 0xab, sizeof desc.vifs[0].environment);
+    assert_true(desc.disks[0].readonly && desc.disks[0].kind == HV_DISK_IMAGE);
+    assert_int_equal(sim_model_can_receive(d, &desc, &why), 0);
+    assert_int_equal(sim_model_receive(d, &desc, a, &domid), 0);
+    sim_guest_view(sim_model_find(d, domid, &a->cfg.uuid), &v);
+    assert_int_equal(v.n_disks, 1);
+    assert_int_equal(v.n_boot, 1);
+    assert_int_equal(v.boot[0][0], 8);
+    assert_int_equal(v.disks[0].hash[0], 7);
+    sim_model_destroy(s, a);
+    desc.disks[0].kind = HV_DISK_SHARED;
+    assert_int_equal(sim_model_can_receive(s, &desc, &why), VI_EUNSUPPORTED);
+    sim_model_free(s);
+    sim_model_free(d);
+}
+
 static void bounds_are_kept(void **state)
 {
     (void)state;
@@ -182,6 +213,10 @@ static void text_reads_back(void **state)
     a->cfg.memory_kb = 262145;
     snprintf(a->cfg.netns, sizeof a->cfg.netns, "guest-1");
     snprintf(a->cfg.ifname, sizeof a->cfg.ifname, "eth0");
+    a->cfg.n_disks = 2;
+    a->cfg.disks[0] = (struct sim_guest_disk){.id = {.b = {0xd1}}, .vdev = "xvdb"};
+    a->cfg.disks[1] = (struct sim_guest_disk){.id = {.b = {0xd2}}, .vdev = "xvdz"};
+    a->cfg.load.writes = 20;
     sim_model_advance(m, 1000 + 7 * VI_SEC);
     assert_true(sim_text_write(a, text, sizeof text) > 0);
     sim_text_defaults(&back);
@@ -191,7 +226,10 @@ static void text_reads_back(void **state)
     assert_int_equal(back.cfg.memory_kb, 262145);
     assert_int_equal(sim_text_write(a, text, 100), VI_EFULL);
     static const char *const bad[] = {"cpu=-1", "cpu=nan", "name=a/b", "mac=1:2", "vcpus=1x", "x",
-                                      "bridge=vi-1", "memory=1e99", "netns=../x", "on_crash=explode"};
+                                      "bridge=vi-1", "memory=1e99", "netns=../x", "on_crash=explode",
+                                      "disk=web", "disk=00000000000000000000000000000000", "writes=1000000",
+                                      "disk=d1000000000000000000000000000000:../x", "disk=d1000000000000000000000000000000:",
+                                      "disk=d1000000000000000000000000000000 disk=d1000000000000000000000000000000:xvdq"};
     for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
         sim_text_defaults(&back);
         assert_int_equal(sim_text_read(&back, bad[i], why, sizeof why), VI_EINVAL);
@@ -207,6 +245,7 @@ int main(void)
         cmocka_unit_test(the_balloon_follows_its_target),
         cmocka_unit_test(reports_tell_what_the_guest_feels),
         cmocka_unit_test(a_move_conserves_the_guest),
+        cmocka_unit_test(images_go_with_it),
         cmocka_unit_test(bounds_are_kept),
         cmocka_unit_test(text_reads_back),
     };
