@@ -73,13 +73,12 @@ static bool sound(const struct hv_description *d)
     return hv_description_encode(d, encoded, sizeof encoded) > 0;
 }
 
-static int do_can_receive(struct hypervisor *h, const struct hv_description *d, hv_done *done,
-                          void *arg)
+static int judge(struct hypervisor *h, lx_step *step, const struct hv_description *d, hv_done *done, void *arg)
 {
     struct lx_op *op;
     if (!sound(d))
         return VI_EINVAL;
-    op = lx_op_new((struct lx *)h, lx_step_can_receive, LX_DONE, arg);
+    op = lx_op_new((struct lx *)h, step, LX_DONE, arg);
     if (!op || !copy_description(op, d)) {
         if (op)
             lx_finish(op, VI_ENOMEM, "%s", "");
@@ -88,6 +87,17 @@ static int do_can_receive(struct hypervisor *h, const struct hv_description *d, 
     op->callback = true;
     op->cb.done = done;
     return 0;
+}
+
+static int do_can_receive(struct hypervisor *h, const struct hv_description *d, hv_done *done,
+                          void *arg)
+{
+    return judge(h, lx_step_can_receive, d, done, arg);
+}
+
+static int do_can_create(struct hypervisor *h, const struct hv_description *d, hv_done *done, void *arg)
+{
+    return judge(h, lx_step_can_create, d, done, arg);
 }
 
 static int do_set_memory(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, uint64_t kb,
@@ -142,6 +152,58 @@ static int do_restore(struct hypervisor *h, const struct hv_description *d, int 
     return 0;
 }
 
+static int do_create(struct hypervisor *h, const struct hv_description *d, hv_restore_done *done, void *arg)
+{
+    struct lx_op *op = sound(d) ? lx_op_new((struct lx *)h, lx_step_create, LX_RESTORE, arg) : NULL;
+    if (!op || !copy_description(op, d)) {
+        if (op)
+            lx_finish(op, VI_ENOMEM, "%s", "");
+        return op ? VI_ENOMEM : VI_EINVAL;
+    }
+    op->callback = true;
+    op->cb.restore = done;
+    return 0;
+}
+
+static int do_image(struct hypervisor *h, const char *name, hv_image_done *done, void *arg)
+{
+    struct lx_op *op;
+    if (strlen(name) >= sizeof op->name)
+        return VI_EINVAL;
+    op = lx_op_new((struct lx *)h, lx_step_image, LX_IMAGE, arg);
+    if (!op)
+        return VI_EFULL;
+    snprintf(op->name, sizeof op->name, "%s", name);
+    op->callback = true;
+    op->cb.image = done;
+    return 0;
+}
+
+static int do_attach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                     const char *vdev, hv_done *done, void *arg)
+{
+    struct lx_op *op;
+    size_t n = strlen(vdev);
+    if (n == 0 || n >= sizeof op->moving[0].vdev || strspn(vdev, "abcdefghijklmnopqrstuvwxyz0123456789") != n)
+        return VI_EINVAL;
+    op = guest_op(h, lx_step_attach, domid, uuid, done, arg);
+    if (!op)
+        return VI_EFULL;
+    op->disk_id = *disk;
+    snprintf(op->name, sizeof op->name, "%s", vdev);
+    return 0;
+}
+
+static int do_detach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                     hv_done *done, void *arg)
+{
+    struct lx_op *op = guest_op(h, lx_step_detach, domid, uuid, done, arg);
+    if (!op)
+        return VI_EFULL;
+    op->disk_id = *disk;
+    return 0;
+}
+
 #define GUEST_OPERATION(name)                                                                      \
     static int do_##name(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid,           \
                          hv_done *done, void *arg)                                                 \
@@ -152,6 +214,7 @@ GUEST_OPERATION(unpause)
 GUEST_OPERATION(pause)
 GUEST_OPERATION(resume)
 GUEST_OPERATION(destroy)
+GUEST_OPERATION(shutdown)
 
 static const struct hypervisor_ops libxl_ops = {
     .host = do_host,
@@ -166,6 +229,12 @@ static const struct hypervisor_ops libxl_ops = {
     .pause = do_pause,
     .resume = do_resume,
     .destroy = do_destroy,
+    .create = do_create,
+    .can_create = do_can_create,
+    .shutdown = do_shutdown,
+    .image = do_image,
+    .attach = do_attach,
+    .detach = do_detach,
     .close = lx_close,
 };
 
@@ -180,8 +249,11 @@ static int copy_config(struct lx *lx, const struct hypervisor_libxl_config *cfg)
     lx->uid = pw ? pw->pw_uid : NOBODY;
     lx->gid = pw ? pw->pw_gid : NOBODY;
     lx->self = strdup(cfg->self ? cfg->self : "/proc/self/exe");
+    lx->disks = cfg->disks;
     lx->images = images_new(cfg->image_folders, cfg->n_image_folders);
     if (cfg->state_folder && !(lx->state_folder = strdup(cfg->state_folder)))
+        return VI_ENOMEM;
+    if (cfg->outside_bridge && !(lx->outside = strdup(cfg->outside_bridge)))
         return VI_ENOMEM;
     return lx->self && lx->images ? 0 : VI_ENOMEM;
 }
@@ -192,9 +264,11 @@ static bool hypervisor_there(void)
            access("/proc/xen/privcmd", R_OK | W_OK) == 0;
 }
 
-/* The folders are looked through once at the start, so that the first list knows them. */
+/* The folders are looked through at the start, so that the first list knows them, and when a guest has an image that
+ * came later. */
 static void looked_through(struct lx_op *op)
 {
+    op->lx->looking = false;
     for (unsigned i = 0; i < op->lx->n_doms; i++)
         op->lx->doms[i].st.read_at = 0;
     lx_finish(op, 0, "%s", "");
@@ -221,8 +295,18 @@ static void look_through(struct lx_op *op)
     op->step = looked_through;
     if (uv_queue_work(op->lx->loop, &op->work, look_through_work, look_through_done)) {
         op->working = false;
+        op->lx->looking = false;
         lx_finish(op, VI_ENOMEM, "%s", "");
     }
+}
+
+void lx_look_through(struct lx *lx)
+{
+    if (lx->looking || !lx_op_new(lx, look_through, LX_DONE, NULL))
+        return;
+    lx->looking = true;
+    lx->unread = false;
+    lx->looked_at = vi_clock_boottime();
 }
 
 struct hypervisor *hypervisor_libxl_open(uv_loop_t *loop, const struct hypervisor_libxl_config *cfg,
@@ -266,7 +350,7 @@ struct hypervisor *hypervisor_libxl_open(uv_loop_t *loop, const struct hyperviso
     }
     lx_scan(lx, true);
     lx_reboot_leftovers(lx);
-    lx_op_new(lx, look_through, LX_DONE, NULL);
+    lx_look_through(lx);
     return &lx->base;
 fail:
     lx_close(&lx->base);

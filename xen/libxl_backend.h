@@ -6,15 +6,17 @@
 
 #include <uv.h>
 
-#include "xen/hypervisor.h"
+#include "xen/disks.h"
 
 struct hypervisor_libxl_config {
     const char *const *image_folders; /* where kernels, ramdisks and read-only disks are */
     unsigned n_image_folders;         /* at most 16 (IMAGES_FOLDERS_MAX) */
+    const char *outside_bridge; /* for the legs outside of guests that are made here; NULL: none are */
     const char *self; /* the program for `SELF stream-check`; NULL: /proc/self/exe */
     const char *user; /* what stream-check runs as; NULL or unknown: nobody */
     const char *state_folder; /* keeps a guest's configuration while it reboots, so that a crash of
                                  the agent in between loses no guest; NULL: not kept */
+    struct disks *disks; /* disk_host's, borrowed: it outlives the hypervisor; NULL: none */
 };
 
 /* Everything in cfg is copied. NULL with a sentence in why (one line, no newline) when there is no

@@ -2,8 +2,8 @@
  * move, its description for another host, and the configuration built here from a description.
  *
  * Nothing of a description becomes a path, a script, a device model or a back end: kernel, ramdisk
- * and disks are found by hash in this host's image folders, the bridge follows from the
- * environment's id, all else is libxl's default. */
+ * and read-only disks are found by hash in this host's image folders, writable ones by their id (libxl_disk.c), the
+ * bridge follows from the environment's id, all else is libxl's default. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,21 +33,32 @@ static enum hv_type type_of(const libxl_domain_config *c)
                                                     : HV_HVM;
 }
 
+/* As images_hash_of; a file that has not been read yet is noted, so that it will be. */
+static int known_image(struct lx *lx, const char *path, uint8_t hash[HV_HASH_SIZE])
+{
+    int err = images_hash_of(lx->images, path, hash);
+    if (err == VI_EAGAIN)
+        lx->unread = true;
+    return err;
+}
+
 static void read_disk(struct lx *lx, const libxl_device_disk *k, struct hv_disk *out)
 {
     memset(out, 0, sizeof *out);
     out->kind = HV_DISK_LOCAL;
     out->readonly = !k->readwrite;
     snprintf(out->vdev, sizeof out->vdev, "%s", k->vdev ? k->vdev : "");
-    if (out->readonly && k->pdev_path && !k->script && k->format == LIBXL_DISK_FORMAT_RAW &&
-        images_hash_of(lx->images, k->pdev_path, out->hash) == 0)
+    if (lx_disk_moves(lx, k, &out->id))
+        out->kind = HV_DISK_MOVABLE;
+    else if (out->readonly && k->pdev_path && !k->script && k->format == LIBXL_DISK_FORMAT_RAW &&
+        known_image(lx, k->pdev_path, out->hash) == 0)
         out->kind = HV_DISK_IMAGE;
 }
 
 /* Why this file keeps a guest from moving, or NULL if it is an image. */
 static const char *image_problem(struct lx *lx, const char *path, uint8_t hash[HV_HASH_SIZE])
 {
-    switch (images_hash_of(lx->images, path, hash)) {
+    switch (known_image(lx, path, hash)) {
     case 0:         return NULL;
     case VI_EAGAIN: return "has not been read yet; try again soon";
     default:        return "is in none of the image-dirs";
@@ -76,6 +87,8 @@ static bool why_files(struct lx *lx, const libxl_domain_config *c, char *why, si
 
 static bool why_devices(struct lx *lx, const libxl_domain_config *c, char *why, size_t cap)
 {
+    int moving = 0;
+
     if (c->num_pcidevs || c->num_usbdevs || c->num_usbctrls || c->num_dtdevs || c->num_rdms ||
         c->b_info.num_iomem || c->b_info.num_ioports || c->b_info.num_irqs) {
         snprintf(why, cap, "it has passed-through devices");
@@ -99,10 +112,14 @@ static bool why_devices(struct lx *lx, const libxl_domain_config *c, char *why, 
         struct hv_disk k;
         read_disk(lx, &c->disks[i], &k);
         if (k.kind == HV_DISK_LOCAL || c->disks[i].backend_domid || c->disks[i].is_cdrom) {
-            snprintf(why, cap, "disk %s is local: neither read-only in image-dirs nor shared",
-                     k.vdev);
+            lx_disk_why_local(lx, &c->disks[i], why, cap);
             return true;
         }
+        moving += k.kind == HV_DISK_MOVABLE;
+    }
+    if (moving > HV_MOVABLE_MAX) {
+        snprintf(why, cap, "it has more than %d disks that would move with it", HV_MOVABLE_MAX);
+        return true;
     }
     return false;
 }
@@ -159,6 +176,10 @@ void lx_static_read(struct lx *lx, const struct lx_dom *dom, const libxl_domain_
     }
     for (int i = 0; i < c->num_disks && st->n_disks < HV_DISKS_MAX; i++)
         read_disk(lx, &c->disks[i], &st->disks[st->n_disks++]);
+    const char *boot[HV_BOOT_MAX] = {c->b_info.kernel, c->b_info.ramdisk};
+    for (int i = 0; i < HV_BOOT_MAX; i++)
+        if (boot[i] && boot[i][0] && images_hash_of(lx->images, boot[i], st->boot[st->n_boot]) == 0)
+            st->n_boot++;
     why_not(lx, c, st->why_not, sizeof st->why_not);
 }
 
@@ -208,13 +229,13 @@ static int image_path(struct lx *lx, const char *what, const uint8_t hash[HV_HAS
     if (images_path_of(lx->images, hash, path)) {
         snprintf(why, cap, "its %s (BLAKE2b %02x%02x%02x%02x…) is in none of this host's image-dirs",
                  what, hash[0], hash[1], hash[2], hash[3]);
-        return VI_EUNSUPPORTED;
+        return VI_ENOTFOUND;
     }
     *out = strdup(path);
     return *out ? 0 : VI_ENOMEM;
 }
 
-static int build_nics(const struct hv_description *d, libxl_domain_config *c)
+static int build_nics(struct lx *lx, const struct hv_description *d, libxl_domain_config *c, char *why, size_t cap)
 {
     if (!d->n_vifs)
         return 0;
@@ -225,8 +246,16 @@ static int build_nics(const struct hv_description *d, libxl_domain_config *c)
         libxl_device_nic *nic = &c->nics[c->num_nics++];
         const uint8_t *e = d->vifs[i].environment.b;
         char bridge[16];
+        bool outside = vi_id_is_zero(&d->vifs[i].environment);
         libxl_device_nic_init(nic);
-        snprintf(bridge, sizeof bridge, "vi-%02x%02x%02x%02x", e[0], e[1], e[2], e[3]);
+        if (outside && !lx->outside) {
+            snprintf(why, cap, "it wants a leg outside, and this host's configuration names no outside-bridge");
+            return VI_EUNSUPPORTED;
+        }
+        if (outside)
+            snprintf(bridge, sizeof bridge, "%s", lx->outside);
+        else
+            snprintf(bridge, sizeof bridge, "vi-%02x%02x%02x%02x", e[0], e[1], e[2], e[3]);
         nic->devid = (int)i;
         nic->nictype = LIBXL_NIC_TYPE_VIF;
         memcpy(nic->mac, d->vifs[i].mac, 6);
@@ -236,9 +265,20 @@ static int build_nics(const struct hv_description *d, libxl_domain_config *c)
     return 0;
 }
 
-static int build_disks(struct lx *lx, const struct hv_description *d, libxl_domain_config *c,
-                       char *why, size_t cap)
+static int build_image(struct lx *lx, const struct hv_disk *d, libxl_device_disk *k, char *why, size_t cap)
 {
+    k->format = LIBXL_DISK_FORMAT_RAW;
+    k->readwrite = 0;
+    if (!(k->vdev = strdup(d->vdev)))
+        return VI_ENOMEM;
+    return image_path(lx, "disk", d->hash, &k->pdev_path, why, cap);
+}
+
+static int build_disks(struct lx_op *op, enum lx_purpose purpose, char *why, size_t cap)
+{
+    const struct hv_description *d = op->d;
+    libxl_domain_config *c = &op->config;
+
     if (!d->n_disks)
         return 0;
     c->disks = calloc(d->n_disks, sizeof *c->disks);
@@ -247,16 +287,14 @@ static int build_disks(struct lx *lx, const struct hv_description *d, libxl_doma
     for (unsigned i = 0; i < d->n_disks; i++) {
         libxl_device_disk *k = &c->disks[c->num_disks++];
         libxl_device_disk_init(k);
-        if (d->disks[i].kind != HV_DISK_IMAGE) {
+        int err = VI_EUNSUPPORTED;
+        if (d->disks[i].kind == HV_DISK_IMAGE)
+            err = build_image(op->lx, &d->disks[i], k, why, cap);
+        else if (d->disks[i].kind == HV_DISK_MOVABLE)
+            err = lx_disk_build(op, purpose, d->disks[i].vdev, &d->disks[i].id, k, why, cap);
+        else
             snprintf(why, cap, "disk %s: this host has no storage %.40s", d->disks[i].vdev,
                      d->disks[i].storage_id);
-            return VI_EUNSUPPORTED;
-        }
-        k->format = LIBXL_DISK_FORMAT_RAW;
-        k->readwrite = 0;
-        if (!(k->vdev = strdup(d->disks[i].vdev)))
-            return VI_ENOMEM;
-        int err = image_path(lx, "disk", d->disks[i].hash, &k->pdev_path, why, cap);
         if (err)
             return err;
     }
@@ -299,9 +337,11 @@ static void free_name(struct lx *lx, const struct hv_description *d, char *out, 
                  d->uuid.b[2], d->uuid.b[3]);
 }
 
-int lx_build_config(struct lx *lx, const struct hv_description *d, libxl_domain_config *c,
-                    char *why, size_t cap)
+int lx_build_config(struct lx_op *op, enum lx_purpose purpose, char *why, size_t cap)
 {
+    struct lx *lx = op->lx;
+    const struct hv_description *d = op->d;
+    libxl_domain_config *c = &op->config;
     char name[LX_NAME_MAX];
     int err;
 
@@ -331,8 +371,8 @@ int lx_build_config(struct lx *lx, const struct hv_description *d, libxl_domain_
     c->on_soft_reset = LIBXL_ACTION_ON_SHUTDOWN_SOFT_RESET;
     err = build_boot(lx, d, &c->b_info, why, cap);
     if (!err)
-        err = build_nics(d, c);
+        err = build_nics(lx, d, c, why, cap);
     if (!err)
-        err = build_disks(lx, d, c, why, cap);
+        err = build_disks(op, purpose, why, cap);
     return err;
 }

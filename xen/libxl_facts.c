@@ -289,6 +289,8 @@ static bool list_one(struct lx *lx, const libxl_dominfo *info, struct hv_guest *
     read_sched(lx, info->domid, g);
     g->n_vifs = st->n_vifs;
     g->n_disks = st->n_disks;
+    g->n_boot = st->n_boot;
+    memcpy(g->boot, st->boot, sizeof g->boot);
     memcpy(g->vifs, st->vifs, sizeof g->vifs);
     memcpy(g->disks, st->disks, sizeof g->disks);
     read_report(lx, info->domid, &g->report);
@@ -321,6 +323,8 @@ void lx_step_list(struct lx_op *op)
     if (more)
         vi_log(VI_LOG_WARN, "xen", "%u guests beyond the first %d are not looked at", more,
                HV_GUESTS_MAX);
+    if (lx->unread && vi_clock_boottime() - lx->looked_at >= LX_LOOK_AGAIN)
+        lx_look_through(lx);
     op->callback = false;
     op->cb.list(op->arg, info ? 0 : VI_EIO, guests, n);
     if (info)

@@ -8,8 +8,7 @@
 
 #define KB_LEAST 8192 /* no guest lives with less */
 
-/* Looks the guest up and says its state; false and the operation ended if it is not there. */
-static bool guest_state(struct lx_op *op, enum hv_guest_state *state, libxl_dominfo *out)
+bool lx_guest_state(struct lx_op *op, enum hv_guest_state *state, libxl_dominfo *out)
 {
     libxl_dominfo info;
     enum hv_reason reason;
@@ -27,7 +26,7 @@ static bool guest_state(struct lx_op *op, enum hv_guest_state *state, libxl_domi
     return true;
 }
 
-static bool alone(struct lx_op *op)
+bool lx_alone(struct lx_op *op)
 {
     if (lx_busy(op->lx, op->domid, op)) {
         lx_finish(op, VI_EAGAIN, "something else is being done with this guest");
@@ -57,7 +56,7 @@ void lx_step_set_memory(struct lx_op *op)
     libxl_dominfo info;
     libxl_physinfo p;
 
-    if (!guest_state(op, &state, &info))
+    if (!lx_guest_state(op, &state, &info))
         return;
     uint64_t now_kb = info.current_memkb, free_kb = 0;
     libxl_dominfo_dispose(&info);
@@ -90,7 +89,7 @@ void lx_step_set_sched(struct lx_op *op)
     enum hv_guest_state state;
     libxl_domain_sched_params s;
 
-    if (!guest_state(op, &state, NULL))
+    if (!lx_guest_state(op, &state, NULL))
         return;
     libxl_domain_sched_params_init(&s);
     s.sched = libxl_get_scheduler(lx->ctx);
@@ -129,7 +128,7 @@ void lx_step_unpause(struct lx_op *op)
     enum hv_guest_state state;
     char name[LX_NAME_MAX];
 
-    if (!guest_state(op, &state, NULL) || !alone(op))
+    if (!lx_guest_state(op, &state, NULL) || !lx_alone(op))
         return;
     if (state != HV_PAUSED && state != HV_RUNNING) {
         lx_finish(op, VI_ESTATE, "the guest is %s", hv_state_name(state));
@@ -155,7 +154,7 @@ void lx_step_pause(struct lx_op *op)
 {
     enum hv_guest_state state;
 
-    if (!guest_state(op, &state, NULL) || !alone(op))
+    if (!lx_guest_state(op, &state, NULL) || !lx_alone(op))
         return;
     if (state == HV_PAUSED) /* pauses are counted by the hypervisor: never twice */
         lx_finish(op, 0, "%s", "");
@@ -170,7 +169,7 @@ void lx_step_resume(struct lx_op *op)
     struct lx *lx = op->lx;
     enum hv_guest_state state;
 
-    if (!guest_state(op, &state, NULL) || !alone(op))
+    if (!lx_guest_state(op, &state, NULL) || !lx_alone(op))
         return;
     if (state != HV_SUSPENDED) {
         lx_finish(op, VI_ESTATE, "the guest is %s, not suspended", hv_state_name(state));
@@ -184,11 +183,24 @@ void lx_step_resume(struct lx_op *op)
     lx_started(op, libxl_domain_resume(lx->ctx, op->domid, 1, lx_how(op, ended)), "resuming");
 }
 
+/* By the guest's own way to power off: that it was asked is all that is known then. */
+void lx_step_shutdown(struct lx_op *op)
+{
+    enum hv_guest_state state;
+
+    if (!lx_guest_state(op, &state, NULL) || !lx_alone(op))
+        return;
+    if (state != HV_RUNNING)
+        lx_finish(op, VI_ESTATE, "the guest is %s", hv_state_name(state));
+    else
+        lx_started(op, libxl_domain_shutdown(op->lx->ctx, op->domid, lx_how(op, ended)), "asking it to power off");
+}
+
 void lx_step_destroy(struct lx_op *op)
 {
     enum hv_guest_state state;
 
-    if (!guest_state(op, &state, NULL) || !alone(op))
+    if (!lx_guest_state(op, &state, NULL) || !lx_alone(op))
         return;
     lx_started(op, libxl_domain_destroy(op->lx->ctx, op->domid, lx_how(op, ended)), "destroying");
 }

@@ -34,8 +34,7 @@ static void refresh_done(uv_work_t *w, int status)
     lx_queue(op, op->step);
 }
 
-/* Looks through the image folders in a worker thread, then goes on with `then`. */
-static void refresh_then(struct lx_op *op, lx_step *then)
+void lx_refresh_then(struct lx_op *op, lx_step *then)
 {
     op->step = then;
     op->work.data = op;
@@ -86,7 +85,7 @@ static void describe_now(struct lx_op *op)
 
 void lx_step_describe(struct lx_op *op)
 {
-    refresh_then(op, describe_now);
+    lx_refresh_then(op, describe_now);
 }
 
 /* ---- can_receive */
@@ -102,9 +101,9 @@ static bool mac_in_use(struct lx *lx, const uint8_t mac[6])
     return false;
 }
 
-/* Checks op->d against what is here and builds op->config from it. 0, or the error with a reason. */
-static int receivable(struct lx_op *op, char *why, size_t cap)
+int lx_receivable(struct lx_op *op, enum lx_purpose purpose, char *why, size_t cap)
 {
+    bool comes = purpose != LX_CREATE;
     struct lx *lx = op->lx;
     const struct hv_description *d = op->d;
 
@@ -119,25 +118,30 @@ static int receivable(struct lx_op *op, char *why, size_t cap)
             snprintf(why, cap, "a guest here has its MAC address");
             return VI_EEXIST;
         }
-    if (memcmp(d->cpu_features, lx->cpu_features, sizeof lx->cpu_features) != 0) {
+    for (unsigned i = 0; comes && i < d->n_vifs; i++)
+        if (vi_id_is_zero(&d->vifs[i].environment)) {
+            snprintf(why, cap, "it has a leg outside its environment: such a guest stays where it is");
+            return VI_EUNSUPPORTED;
+        }
+    if (comes && memcmp(d->cpu_features, lx->cpu_features, sizeof lx->cpu_features) != 0) {
         snprintf(why, cap, "the hosts' CPUs differ in what a guest can see");
         return VI_EUNSUPPORTED;
     }
     libxl_domain_config_init(&op->config);
     op->config_set = true;
-    return lx_build_config(lx, d, &op->config, why, cap);
+    return lx_build_config(op, purpose, why, cap);
 }
 
 static void can_receive_now(struct lx_op *op)
 {
     char why[160] = "";
-    int err = receivable(op, why, sizeof why);
+    int err = lx_receivable(op, LX_ASK_RECEIVE, why, sizeof why);
     lx_finish(op, err, "%s", why);
 }
 
 void lx_step_can_receive(struct lx_op *op)
 {
-    refresh_then(op, can_receive_now);
+    lx_refresh_then(op, can_receive_now);
 }
 
 /* ---- suspend */
@@ -292,7 +296,7 @@ static int start_checker(struct lx_op *op)
     return err ? VI_EIO : 0;
 }
 
-static bool memory_for(struct lx *lx, uint64_t kb)
+bool lx_memory_for(struct lx *lx, uint64_t kb)
 {
     uint64_t free_kb = 0;
     libxl_physinfo p;
@@ -309,9 +313,9 @@ static void restore_now(struct lx_op *op)
     struct lx *lx = op->lx;
     libxl_domain_restore_params params;
     char why[160] = "";
-    int rc, err = receivable(op, why, sizeof why);
+    int rc, err = lx_receivable(op, LX_RECEIVE, why, sizeof why);
 
-    if (!err && !memory_for(lx, op->d->target_kb)) {
+    if (!err && !lx_memory_for(lx, op->d->target_kb)) {
         err = VI_EFULL;
         snprintf(why, sizeof why, "the host has less than %llu MiB free",
                  (unsigned long long)op->d->target_kb / 1024);
@@ -337,5 +341,5 @@ static void restore_now(struct lx_op *op)
 
 void lx_step_restore(struct lx_op *op)
 {
-    refresh_then(op, restore_now);
+    lx_refresh_then(op, restore_now);
 }

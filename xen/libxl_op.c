@@ -101,6 +101,7 @@ static void call_back(struct lx_op *op, int err, const char *detail)
     case LX_LIST:     op->cb.list(op->arg, err, NULL, 0); break;
     case LX_DESCRIBE: op->cb.describe(op->arg, err, detail, err ? NULL : op->d); break;
     case LX_RESTORE:  op->cb.restore(op->arg, err, detail, err ? 0 : op->domid); break;
+    case LX_IMAGE:    op->cb.image(op->arg, err, detail, op->hash); break;
     }
 }
 
@@ -131,6 +132,8 @@ static void op_free(struct lx_op *op)
     lx_close_fd(&op->pipe);
     if (op->config_set)
         libxl_domain_config_dispose(&op->config);
+    if (op->disk_set)
+        libxl_device_disk_dispose(&op->disk);
     free(op->d);
     free(op);
     lx_release_if_idle(lx);
@@ -208,6 +211,7 @@ static void backend_handle_closed(uv_handle_t *h)
     images_free(lx->images);
     free(lx->self);
     free(lx->state_folder);
+    free(lx->outside);
     free(lx);
 }
 

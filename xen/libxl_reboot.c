@@ -5,7 +5,8 @@
  *          with the same configuration and UUID → mark `owned` → unpause → file removed.
  * If create fails it is tried again, later and later: memory of the old domain may still be being
  * scrubbed. If the agent dies in between, the next one finds the file and goes on from there; a
- * file of another boot of this host is removed, since the guest ended with that boot. */
+ * file of another boot of this host is removed, since the guest ended with that boot. A disk that moves with the guest is
+ * known by its id meanwhile, in the lines of kept_disks.h: what is at its path may be another one by then. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -47,13 +48,14 @@ static void keep(struct lx_op *op)
     char path[512], tmp[520];
     char *json = libxl_domain_config_to_json(op->lx->ctx, &op->config);
     size_t len = json ? strlen(json) : 0;
-    int fd = -1;
+    char disks[KEPT_DISKS_MAX];
+    int n = kept_disks_encode(op->moving, op->n_moving, disks), fd = -1;
 
-    if (!json || !kept_path(op->lx, &op->uuid, path, sizeof path))
+    if (!json || n < 0 || !kept_path(op->lx, &op->uuid, path, sizeof path))
         goto out;
     snprintf(tmp, sizeof tmp, "%s.new", path);
     fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    if (fd < 0 || write(fd, json, len) != (ssize_t)len || fsync(fd) < 0 || rename(tmp, path) < 0)
+    if (fd < 0 || write(fd, disks, (size_t)n) != n || write(fd, json, len) != (ssize_t)len || fsync(fd) < 0 || rename(tmp, path) < 0)
         vi_log(VI_LOG_WARN, "xen", "%s: %s; a crash during this reboot would lose the guest", path,
                strerror(errno));
 out:
@@ -117,6 +119,16 @@ static void created(struct lx_op *op)
 
 static void create(struct lx_op *op)
 {
+    char why[160];
+    int err = lx_disk_find_again(op, why, sizeof why);
+
+    if (err) {
+        vi_log(VI_LOG_ERROR, "xen", "%s isn't started again: %s", op->config.c_info.name, why);
+        if (err == VI_ESTATE || err == VI_ENOTFOUND)
+            forget(op);
+        lx_finish(op, err, "%s", why);
+        return;
+    }
     op->domid = INVALID_DOMID_VALUE;
     op->config.c_info.domid = INVALID_DOMID_VALUE;
     op->rc = libxl_domain_create_new(op->lx->ctx, &op->config, &op->domid, lx_how(op, created),
@@ -142,6 +154,20 @@ static void destroyed(struct lx_op *op)
         create(op);
 }
 
+static bool astray(const char *path)
+{
+    return path && images_led_astray(path);
+}
+
+/* Its images were tested when it was made; the peer, which writes its own, may have put links in their place. */
+static bool images_astray(const libxl_domain_config *c)
+{
+    bool bad = astray(c->b_info.kernel) || astray(c->b_info.ramdisk);
+    for (int i = 0; i < c->num_disks; i++)
+        bad = bad || (!c->disks[i].readwrite && astray(c->disks[i].pdev_path));
+    return bad;
+}
+
 static void begin(struct lx_op *op)
 {
     /* Between the event and now the guest may have been taken care of by somebody. */
@@ -150,6 +176,12 @@ static void begin(struct lx_op *op)
         if (dom)
             dom->acted = false; /* the next scan looks again */
         lx_finish(op, 0, "%s", "");
+        return;
+    }
+    if (op->restart && images_astray(&op->config)) {
+        vi_log(VI_LOG_ERROR, "xen", "%s isn't started again: links of another user are where its images were",
+               op->config.c_info.name);
+        lx_finish(op, VI_EAUTH, "its images are links");
         return;
     }
     op->exclusive = true;
@@ -187,6 +219,7 @@ void lx_act(struct lx *lx, struct lx_dom *dom)
         lx_finish(op, VI_EIO, "no configuration");
         return;
     }
+    lx_disk_remember(op);
     enum hv_action action = lx_action(wanted(&op->config, dom->reason));
     vi_log(VI_LOG_INFO, "xen", "%s: %s, so it is %s", dom->name, hv_reason_name(dom->reason),
            action == HV_ACT_RESTART   ? "started again"
@@ -217,8 +250,9 @@ static char *read_whole(const char *path)
 
 static void go_on(struct lx *lx, const char *path, const struct vi_id *uuid)
 {
-    char *json = read_whole(path);
-    struct lx_op *op = json ? lx_op_new(lx, create, LX_DONE, NULL) : NULL;
+    char *text = read_whole(path);
+    const char *json;
+    struct lx_op *op = text ? lx_op_new(lx, create, LX_DONE, NULL) : NULL;
     struct lx_dom *half = NULL;
 
     for (unsigned i = 0; i < lx->n_doms; i++)
@@ -230,7 +264,8 @@ static void go_on(struct lx *lx, const char *path, const struct vi_id *uuid)
     op->restart = true;
     libxl_domain_config_init(&op->config);
     op->config_set = true;
-    if (libxl_domain_config_from_json(lx->ctx, &op->config, json)) {
+    json = kept_disks_decode(op->moving, &op->n_moving, text);
+    if (!json || libxl_domain_config_from_json(lx->ctx, &op->config, json)) {
         vi_log(VI_LOG_ERROR, "xen", "%s can't be read as a configuration", path);
         lx_finish(op, VI_EIO, "unreadable");
     } else if (half && (half->mark == LX_MARK_OWNED || half->state != HV_PAUSED)) {
@@ -244,7 +279,7 @@ static void go_on(struct lx *lx, const char *path, const struct vi_id *uuid)
                op->config.c_info.name);
     }
 out:
-    free(json);
+    free(text);
 }
 
 void lx_reboot_leftovers(struct lx *lx)
