@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "peer/base/log.h"
+#include "xen/disk_host.h"
 #include "xen/libxl_backend.h"
 #include "xen/simulated.h"
 
@@ -88,17 +89,53 @@ static const char *own_folder(const char *path)
     return path;
 }
 
+/* Where they are, unless the configuration says it. */
+static bool disk_folder(const struct agent_options *o, bool simulated, char *path, size_t cap)
+{
+    const char *in = simulated ? o->simulated_dir : o->state_dir;
+    if (o->disk_folder)
+        return (size_t)snprintf(path, cap, "%s", o->disk_folder) < cap;
+    if (!in || (mkdir(in, 0700) && errno != EEXIST))
+        return false;
+    return (size_t)snprintf(path, cap, "%s/disks", in) < cap;
+}
+
+/* Without them the host has no disks that move, and all else goes on. */
+static void open_disks(struct agent *a)
+{
+    const struct agent_options *o = a->options;
+    char folder[256];
+    struct disk_host_config c = {.folder = folder,
+                                 .adopt_folders = o->adopt_folders,
+                                 .n_adopt_folders = o->n_adopt_folders,
+                                 .image_folders = o->image_folders,
+                                 .n_image_folders = o->n_image_folders,
+                                 .files = !strcmp(o->hypervisor, "simulated")};
+    snprintf(a->no_disks, sizeof a->no_disks, "no folder for disks; set disk-folder");
+    if (disk_folder(o, c.files, folder, sizeof folder))
+        a->disks = disk_host_open(&a->loop, &c, a->no_disks, sizeof a->no_disks);
+    if (!a->disks)
+        vi_log(VI_LOG_WARN, "agent", "no disks that move with their guests: %s", a->no_disks);
+}
+
 static struct hypervisor *open_hypervisor(struct agent *a)
 {
     const struct agent_options *o = a->options;
     if (!strcmp(o->hypervisor, "simulated")) {
-        struct hypervisor_simulated_config c = {.dir = o->simulated_dir, .limbo = o->simulated_limbo};
+        struct hypervisor_simulated_config c = {.dir = o->simulated_dir,
+                                                .limbo = o->simulated_limbo,
+                                                .image_folders = o->image_folders,
+                                                .n_image_folders = o->n_image_folders,
+                                                .outside_bridge = o->outside_bridge,
+                                                .disks = a->disks};
         return hypervisor_simulated_open(&a->loop, &c, a->problem, sizeof a->problem);
     }
     struct hypervisor_libxl_config c = {.image_folders = o->image_folders,
                                         .n_image_folders = o->n_image_folders,
+                                        .outside_bridge = o->outside_bridge,
                                         .user = o->user,
-                                        .state_folder = own_folder(o->state_dir)};
+                                        .state_folder = own_folder(o->state_dir),
+                                        .disks = a->disks};
     return hypervisor_libxl_open(&a->loop, &c, a->problem, sizeof a->problem);
 }
 
@@ -136,6 +173,7 @@ static void drop_peer(struct agent *a)
     a->peer = NULL;
     a->generation++;
     agent_end_streams(a);
+    agent_disk_forget(a);
 }
 
 static void on_peer_message(void *arg, const struct link_message *m, int *fd)
@@ -166,6 +204,9 @@ static void stop(struct agent *a)
     if (a->hv)
         a->hv->ops->close(a->hv);
     a->hv = NULL;
+    if (a->disks)
+        a->disks->ops->close(a->disks); /* after the hypervisor, which asks it for devices */
+    a->disks = NULL;
     uv_close((uv_handle_t *)&a->retry, NULL);
     uv_close((uv_handle_t *)&a->sigterm, NULL);
     uv_close((uv_handle_t *)&a->sigint, NULL);
@@ -218,6 +259,8 @@ static void start_handles(struct agent *a)
     a->tokens_at = vi_clock_boottime();
     for (unsigned i = 0; i < AGENT_STREAMS_MAX; i++)
         a->streams[i] = -1;
+    for (unsigned i = 0; i < AGENT_HASHES_MAX; i++)
+        a->hashes[i].fd = -1;
 }
 
 int agent_main(const struct agent_options *o)
@@ -246,6 +289,7 @@ int agent_main(const struct agent_options *o)
         status = EXIT_CONFIG;
         stop(a);
     } else {
+        open_disks(a);
         try_hypervisor(a);
     }
     uv_run(&a->loop, UV_RUN_DEFAULT);

@@ -3,6 +3,7 @@
  *   - a guest is touched only if the agent itself saw it on a bridge vi-*; never domain 0;
  *   - numbers within bounds, at most 200 requests a second and 128 at once, 16 streams at once;
  *   - a guest is received only into environments whose bridge was opened;
+ *   - a disk is one that the agent knows, in what state it may be asked for; nothing is adopted but from disk-adopt's folders;
  *   - streams are sockets.
  * When the peer vanishes, streams are shut down and guests stay as they are. */
 #ifndef PEER_AGENT_H
@@ -15,8 +16,12 @@ struct agent_options {
     const char *hypervisor;         /* "libxl" or "simulated" */
     const char *simulated_dir;      /* simulated: its folder, made if missing */
     const char *simulated_limbo;    /* simulated: network namespace for cut guests; NULL: none */
+    const char *outside_bridge;     /* for legs outside of guests that are made here; NULL: none */
     const char *const *image_folders;
     unsigned n_image_folders;
+    const char *disk_folder;        /* where guests' disks are; NULL: `disks` in state_dir, or simulated_dir */
+    const char *const *adopt_folders; /* below which devices and files may become disks */
+    unsigned n_adopt_folders;
     const char *user;               /* libxl: whom the stream check runs as; NULL: nobody */
     const char *state_dir;          /* libxl: its own folder (not the peer's, which the peer may
                                        write); NULL: rebooting guests are not kept */

@@ -3,7 +3,7 @@
  * Each call takes a slot, whose index and generation make the request's id; its response, or the
  * end of the link, or close, frees the slot and calls back. A guest list comes as notifications
  * `list.page [id, [guest…]]` before its response, collected in the slot. */
-#include "peer/agent_client.h"
+#include "peer/agent_client_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,42 +11,6 @@
 
 #include "peer/link.h"
 #include "peer/link_wire.h"
-
-#define CALLS_MAX 128 /* the agent refuses more at once */
-
-enum result { R_NONE, R_DONE, R_HOST, R_LIST, R_DESCRIBE, R_RESTORE, R_ENV, R_QUEUE, R_FACTS };
-
-struct call {
-    enum result kind; /* R_NONE: free */
-    uint32_t id;
-    bool remote; /* made through the hypervisor's table */
-    union {
-        hv_done *done;
-        hv_host_done *host;
-        hv_list_done *list;
-        hv_describe_done *describe;
-        hv_restore_done *restore;
-        agent_env_done *env;
-        agent_queue_done *queue;
-        agent_facts_done *facts;
-    } cb;
-    void *arg;
-    struct vi_id env;        /* R_QUEUE */
-    struct hv_guest *guests; /* R_LIST: as many as have come */
-    bool no_memory;          /* for some of them */
-    unsigned n_guests;
-};
-
-struct agent_client {
-    struct hypervisor hv; /* first: the table's functions get &hv */
-    struct link *link;
-    agent_on_lost *on_lost;
-    void *arg;
-    bool dead;
-    uint32_t next;
-    struct call calls[CALLS_MAX];
-    uint8_t out[LINK_MESSAGE_MAX];
-};
 
 /* ---- answers ---------------------------------------------------------------------------------------- */
 
@@ -104,6 +68,16 @@ static void answer_describe(const struct call *k, int err, const char *text, str
     k->cb.describe(k->arg, err, text, &d);
 }
 
+static void answer_image(const struct call *k, int err, const char *text, struct vi_reader *r)
+{
+    uint8_t hash[HV_HASH_SIZE] = {0};
+    if (!err) {
+        vi_read_bytes(r, hash, sizeof hash);
+        err = r->err ? VI_EPROTO : 0;
+    }
+    k->cb.image(k->arg, err, text, hash);
+}
+
 static void answer_host(const struct call *k, int err, struct vi_reader *r)
 {
     struct hv_host h;
@@ -129,6 +103,7 @@ static void answer(struct call *slot, int err, const char *text, struct vi_reade
     struct call k = *slot;
     slot->kind = R_NONE; /* the callback may make another call */
     slot->guests = NULL;
+    slot->disks = NULL;
     switch (k.kind) {
     case R_NONE: break;
     case R_DONE: k.cb.done(k.arg, err, text); break;
@@ -145,8 +120,12 @@ static void answer(struct call *slot, int err, const char *text, struct vi_reade
     case R_ENV: answer_env(&k, err, text, r, fd); break;
     case R_QUEUE: answer_queue(&k, err, text, fd); break;
     case R_FACTS: answer_facts(&k, err, r); break;
+    case R_IMAGE: answer_image(&k, err, text, r); break;
+    case R_DISKS: agent_disks_answer(&k, err, text, r); break;
+    case R_IGNORED: break;
     }
     free(k.guests);
+    free(k.disks);
 }
 
 static void end_all(struct agent_client *c, bool only_remote, int err, const char *text)
@@ -157,7 +136,7 @@ static void end_all(struct agent_client *c, bool only_remote, int err, const cha
             answer(&c->calls[i], err, text, NULL, &none);
 }
 
-static struct call *find_call(struct agent_client *c, uint32_t id)
+struct call *agent_call_find(struct agent_client *c, uint32_t id)
 {
     struct call *k = &c->calls[id % CALLS_MAX];
     return k->kind != R_NONE && k->id == id ? k : NULL;
@@ -166,7 +145,7 @@ static struct call *find_call(struct agent_client *c, uint32_t id)
 static void take_page(struct agent_client *c, struct vi_reader *r)
 {
     vi_read_array(r, 2);
-    struct call *k = find_call(c, (uint32_t)vi_read_uint(r, UINT32_MAX));
+    struct call *k = agent_call_find(c, (uint32_t)vi_read_uint(r, UINT32_MAX));
     uint32_t n = vi_read_array(r, HV_GUESTS_MAX);
     struct hv_guest *more;
     if (!k || k->kind != R_LIST || r->err || n == 0)
@@ -190,11 +169,13 @@ static void on_message(void *arg, const struct link_message *m, int *fd)
     struct agent_client *c = arg;
     struct vi_reader r = m->body;
     if (m->kind == LINK_RESPONSE) {
-        struct call *k = find_call(c, m->id);
+        struct call *k = agent_call_find(c, m->id);
         if (k)
             answer(k, m->err, m->text, &r, fd);
     } else if (m->kind == LINK_NOTIFICATION && !strcmp(m->method, "list.page")) {
         take_page(c, &r);
+    } else if (m->kind == LINK_NOTIFICATION && !strncmp(m->method, "disk.", 5)) {
+        agent_disks_told(c, m->method, &r);
     } else if (m->kind == LINK_NOTIFICATION && !strcmp(m->method, "event")) {
         struct hv_event e;
         link_read_event(&r, &e);
@@ -214,14 +195,7 @@ static void on_lost(void *arg, const char *why)
 
 /* ---- questions -------------------------------------------------------------------------------------- */
 
-struct hv_call {
-    struct agent_client *c;
-    struct call *slot;
-    struct vi_writer w;
-};
-
-/* Takes a slot and begins the request; the caller writes params, then finish(). */
-static int begin(struct hv_call *q, struct agent_client *c, enum result kind, const char *method,
+int agent_call_begin(struct hv_call *q, struct agent_client *c, enum result kind, const char *method,
                  void *arg)
 {
     if (c->dead)
@@ -244,11 +218,12 @@ static int begin(struct hv_call *q, struct agent_client *c, enum result kind, co
     return VI_EFULL;
 }
 
-static int finish(struct hv_call *q, int fd)
+int agent_call_send(struct hv_call *q, int fd)
 {
     int err = q->w.err ? VI_EINVAL : link_send(q->c->link, q->c->out, q->w.len, fd);
     if (err) {
         free(q->slot->guests);
+        free(q->slot->disks);
         memset(q->slot, 0, sizeof *q->slot);
     }
     return err;
@@ -257,7 +232,7 @@ static int finish(struct hv_call *q, int fd)
 static int begin_hv(struct hv_call *q, struct hypervisor *h, enum result kind, const char *method,
                     void *arg)
 {
-    int err = begin(q, (struct agent_client *)h, kind, method, arg);
+    int err = agent_call_begin(q, (struct agent_client *)h, kind, method, arg);
     if (!err)
         q->slot->remote = true;
     return err;
@@ -285,7 +260,7 @@ static int op_host(struct hypervisor *h, hv_host_done *done, void *arg)
         return err;
     q.slot->cb.host = done;
     vi_write_nil(&q.w);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 static int op_list(struct hypervisor *h, hv_list_done *done, void *arg)
@@ -296,7 +271,7 @@ static int op_list(struct hypervisor *h, hv_list_done *done, void *arg)
         return err;
     q.slot->cb.list = done;
     vi_write_nil(&q.w);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 static int op_describe(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid,
@@ -307,20 +282,54 @@ static int op_describe(struct hypervisor *h, uint32_t domid, const struct vi_id 
     if (err)
         return err;
     q.slot->cb.describe = done;
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
-static int op_can_receive(struct hypervisor *h, const struct hv_description *d, hv_done *done,
-                          void *arg)
+static int judge(struct hypervisor *h, const char *method, const struct hv_description *d, hv_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin_hv(&q, h, R_DONE, "can_receive", arg);
+    int err = begin_hv(&q, h, R_DONE, method, arg);
     if (err)
         return err;
     q.slot->cb.done = done;
     vi_write_array(&q.w, 1);
     link_write_description(&q.w, d);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
+}
+
+static int op_can_receive(struct hypervisor *h, const struct hv_description *d, hv_done *done,
+                          void *arg)
+{
+    return judge(h, "can_receive", d, done, arg);
+}
+
+static int op_can_create(struct hypervisor *h, const struct hv_description *d, hv_done *done, void *arg)
+{
+    return judge(h, "can_create", d, done, arg);
+}
+
+static int op_create(struct hypervisor *h, const struct hv_description *d, hv_restore_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin_hv(&q, h, R_RESTORE, "create", arg);
+    if (err)
+        return err;
+    q.slot->cb.restore = done;
+    vi_write_array(&q.w, 1);
+    link_write_description(&q.w, d);
+    return agent_call_send(&q, -1);
+}
+
+static int op_image(struct hypervisor *h, const char *name, hv_image_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin_hv(&q, h, R_IMAGE, "image", arg);
+    if (err)
+        return err;
+    q.slot->cb.image = done;
+    vi_write_array(&q.w, 1);
+    vi_write_str(&q.w, name);
+    return agent_call_send(&q, -1);
 }
 
 static int op_set_memory(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid,
@@ -332,7 +341,7 @@ static int op_set_memory(struct hypervisor *h, uint32_t domid, const struct vi_i
         return err;
     q.slot->cb.done = done;
     vi_write_uint(&q.w, kb);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 static int op_set_sched(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid,
@@ -345,13 +354,13 @@ static int op_set_sched(struct hypervisor *h, uint32_t domid, const struct vi_id
     q.slot->cb.done = done;
     vi_write_uint(&q.w, weight);
     vi_write_uint(&q.w, cap);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
-/* The stream's descriptor is ours from the moment the call succeeds; link_send has its own. */
-static int finish_stream(struct hv_call *q, int fd)
+/* link_send has its own. */
+int agent_call_send_stream(struct hv_call *q, int fd)
 {
-    int err = finish(q, fd);
+    int err = agent_call_send(q, fd);
     close(fd);
     return err;
 }
@@ -366,7 +375,7 @@ static int op_suspend(struct hypervisor *h, uint32_t domid, const struct vi_id *
         return err;
     }
     q.slot->cb.done = done;
-    return finish_stream(&q, fd);
+    return agent_call_send_stream(&q, fd);
 }
 
 static int op_restore(struct hypervisor *h, const struct hv_description *d, int fd,
@@ -381,7 +390,7 @@ static int op_restore(struct hypervisor *h, const struct hv_description *d, int 
     q.slot->cb.restore = done;
     vi_write_array(&q.w, 1);
     link_write_description(&q.w, d);
-    return finish_stream(&q, fd);
+    return agent_call_send_stream(&q, fd);
 }
 
 static int simple(struct hypervisor *h, const char *method, uint32_t domid,
@@ -392,7 +401,7 @@ static int simple(struct hypervisor *h, const char *method, uint32_t domid,
     if (err)
         return err;
     q.slot->cb.done = done;
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 static int op_unpause(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, hv_done *done,
@@ -419,6 +428,37 @@ static int op_destroy(struct hypervisor *h, uint32_t domid, const struct vi_id *
     return simple(h, "destroy", domid, uuid, done, arg);
 }
 
+static int op_shutdown(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, hv_done *done,
+                       void *arg)
+{
+    return simple(h, "shutdown", domid, uuid, done, arg);
+}
+
+static int op_attach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk,
+                     const char *vdev, hv_done *done, void *arg)
+{
+    struct hv_call q;
+    int err = begin_guest(&q, h, R_DONE, "attach", domid, uuid, 2, arg);
+    if (err)
+        return err;
+    q.slot->cb.done = done;
+    vi_write_id(&q.w, disk);
+    vi_write_str(&q.w, vdev);
+    return agent_call_send(&q, -1);
+}
+
+static int op_detach(struct hypervisor *h, uint32_t domid, const struct vi_id *uuid, const struct vi_id *disk, hv_done *done,
+                     void *arg)
+{
+    struct hv_call q;
+    int err = begin_guest(&q, h, R_DONE, "detach", domid, uuid, 1, arg);
+    if (err)
+        return err;
+    q.slot->cb.done = done;
+    vi_write_id(&q.w, disk);
+    return agent_call_send(&q, -1);
+}
+
 static void op_close(struct hypervisor *h)
 {
     h->on_event = NULL;
@@ -429,7 +469,8 @@ static const struct hypervisor_ops remote_ops = {
     .host = op_host, .list = op_list, .describe = op_describe, .can_receive = op_can_receive,
     .set_memory = op_set_memory, .set_sched = op_set_sched, .suspend = op_suspend,
     .restore = op_restore, .unpause = op_unpause, .pause = op_pause, .resume = op_resume,
-    .destroy = op_destroy, .close = op_close,
+    .destroy = op_destroy, .create = op_create, .can_create = op_can_create, .shutdown = op_shutdown,
+    .image = op_image, .attach = op_attach, .detach = op_detach, .close = op_close,
 };
 
 /* ---- environments ------------------------------------------------------------------------------------ */
@@ -438,7 +479,7 @@ int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu
                    unsigned queues, agent_env_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_ENV, "env.open", arg);
+    int err = agent_call_begin(&q, c, R_ENV, "env.open", arg);
     if (err)
         return err;
     q.slot->cb.env = done;
@@ -446,40 +487,40 @@ int agent_env_open(struct agent_client *c, const struct vi_id *env, unsigned mtu
     vi_write_id(&q.w, env);
     vi_write_uint(&q.w, mtu);
     vi_write_uint(&q.w, queues);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 int agent_env_queue(struct agent_client *c, const struct vi_id *env, agent_queue_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_QUEUE, "env.queue", arg);
+    int err = agent_call_begin(&q, c, R_QUEUE, "env.queue", arg);
     if (err)
         return err;
     q.slot->cb.queue = done;
     q.slot->env = *env;
     vi_write_array(&q.w, 1);
     vi_write_id(&q.w, env);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 int agent_env_close(struct agent_client *c, const struct vi_id *env, bool remove_bridge,
                     hv_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_DONE, "env.close", arg);
+    int err = agent_call_begin(&q, c, R_DONE, "env.close", arg);
     if (err)
         return err;
     q.slot->cb.done = done;
     vi_write_array(&q.w, 2);
     vi_write_id(&q.w, env);
     vi_write_bool(&q.w, remove_bridge);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 int agent_env_listen(struct agent_client *c, const struct vi_id *env, const char *iface, agent_queue_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_QUEUE, "env.listen", arg);
+    int err = agent_call_begin(&q, c, R_QUEUE, "env.listen", arg);
     if (err)
         return err;
     q.slot->cb.queue = done;
@@ -487,21 +528,21 @@ int agent_env_listen(struct agent_client *c, const struct vi_id *env, const char
     vi_write_array(&q.w, 2);
     vi_write_id(&q.w, env);
     vi_write_str(&q.w, iface);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 static int on_iface(struct agent_client *c, const char *method, const struct vi_id *env, const char *iface, hv_done *done,
                     void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_DONE, method, arg);
+    int err = agent_call_begin(&q, c, R_DONE, method, arg);
     if (err)
         return err;
     q.slot->cb.done = done;
     vi_write_array(&q.w, 2);
     vi_write_id(&q.w, env);
     vi_write_str(&q.w, iface);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 int agent_env_attach(struct agent_client *c, const struct vi_id *env, const char *iface, hv_done *done, void *arg)
@@ -518,36 +559,36 @@ int agent_announce(struct agent_client *c, const struct vi_id *env, const uint8_
                    hv_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_DONE, "announce", arg);
+    int err = agent_call_begin(&q, c, R_DONE, "announce", arg);
     if (err)
         return err;
     q.slot->cb.done = done;
     vi_write_array(&q.w, 2);
     vi_write_id(&q.w, env);
     vi_write_bin(&q.w, mac, 6);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 int agent_udp_buffers(struct agent_client *c, int fd, hv_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_DONE, "udp.buffers", arg);
+    int err = agent_call_begin(&q, c, R_DONE, "udp.buffers", arg);
     if (err)
         return err;
     q.slot->cb.done = done;
     vi_write_nil(&q.w);
-    return finish(&q, fd);
+    return agent_call_send(&q, fd);
 }
 
 int agent_facts(struct agent_client *c, agent_facts_done *done, void *arg)
 {
     struct hv_call q;
-    int err = begin(&q, c, R_FACTS, "facts", arg);
+    int err = agent_call_begin(&q, c, R_FACTS, "facts", arg);
     if (err)
         return err;
     q.slot->cb.facts = done;
     vi_write_nil(&q.w);
-    return finish(&q, -1);
+    return agent_call_send(&q, -1);
 }
 
 /* ---- life --------------------------------------------------------------------------------------------- */
@@ -560,6 +601,7 @@ struct agent_client *agent_client_open(uv_loop_t *loop, int fd, agent_on_lost *l
         return NULL;
     }
     c->hv.ops = &remote_ops;
+    agent_disks_init(c);
     c->on_lost = lost;
     c->arg = arg;
     c->link = link_open(loop, fd, on_message, on_lost, c);

@@ -9,7 +9,7 @@
 
 #include <uv.h>
 
-#include "xen/hypervisor.h"
+#include "xen/disks.h"
 
 struct agent_client;
 
@@ -42,6 +42,10 @@ struct agent_client *agent_client_open(uv_loop_t *loop, int fd, agent_on_lost *o
  * ops->close on it ends its pending operations (VI_ECANCELED), not the link. HV_EV_LOST comes also
  * when the agent finds no hypervisor at its start; agent_facts then has the reason. */
 struct hypervisor *agent_client_hypervisor(struct agent_client *c);
+
+/* The disks of the agent's host; owned by the client, lives as long; ops->close is NULL. While the agent has none every
+ * operation ends with VI_EUNSUPPORTED and why. */
+struct disks *agent_client_disks(struct agent_client *c);
 
 /* Frees c; what is pending ends with VI_ECANCELED inside this call. Not from inside a `done`; from
  * inside on_lost it is fine. NULL, too. */

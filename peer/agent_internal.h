@@ -5,12 +5,14 @@
 #include "peer/agent.h"
 #include "peer/agent_request.h"
 #include "peer/agent_tap.h"
+#include "xen/disk_host.h"
 
 #define AGENT_ENVS_MAX    64
 #define AGENT_AT_ONCE_MAX 128
 #define AGENT_STREAMS_MAX 16
 #define AGENT_RATE        200 /* requests a second, as many saved up */
 #define AGENT_WHY         256
+#define AGENT_HASHES_MAX  DISK_COPIES_MAX /* second descriptors that wait for their copy */
 #define AGENT_UDP_BUFFER  (4 << 20) /* bytes, each way */
 #define AGENT_UDP_SOCKETS 16 /* that one peer may have so large */
 
@@ -31,6 +33,12 @@ struct agent_guest {
     uint32_t vcpus;
 };
 
+/* A copy's second descriptor, which came before the request for the copy: a message carries one. */
+struct agent_hashes {
+    int fd; /* -1: free */
+    struct vi_id handover, disk;
+};
+
 enum agent_taps { AGENT_TAPS_UNTRIED, AGENT_TAPS_GOOD, AGENT_TAPS_BAD };
 
 struct agent {
@@ -42,6 +50,10 @@ struct agent {
     struct hypervisor *hv;
     bool hv_up;
     char problem[AGENT_WHY];
+    struct disks *disks; /* NULL: none, and why */
+    char no_disks[AGENT_WHY];
+    struct agent_hashes hashes[AGENT_HASHES_MAX];
+    unsigned next_hashes; /* whose place is taken when none is free */
     uv_timer_t retry;
     unsigned retry_ms;
     uv_timer_t stop_timer;
@@ -59,11 +71,32 @@ struct agent {
     uint8_t out[LINK_MESSAGE_MAX], page[LINK_MESSAGE_MAX];
 };
 
+/* A request of the peer that is being carried out. */
+struct agent_job {
+    struct agent *a;
+    uint32_t generation;
+    int fd;     /* a stream, until the operation has it */
+    int stream; /* index of our duplicate, or -1 */
+    bool looked; /* has listed already */
+    struct agent_request q;
+};
+
 /* agent_serve.c */
+/* Begins an answer in a->out, to which the caller adds a result; sends it, with a descriptor or -1, if who asked is there
+ * still. */
+void agent_begin_answer(struct agent_job *j, struct vi_writer *w, int err, const char *text);
+void agent_send_out(struct agent_job *j, struct vi_writer *w, int fd);
+void agent_end_job(struct agent_job *j);
+/* An answer without a result; ends the job. */
+void agent_answer(struct agent_job *j, int err, const char *text);
 void agent_on_request(struct agent *a, const struct link_message *m, int *fd);
 void agent_tell(struct agent *a, const struct hv_event *e); /* an event, to the peer if there is one */
 void agent_end_streams(struct agent *a);
 unsigned agent_count_streams(const struct agent *a);
+
+/* agent_disk.c */
+void agent_disk(struct agent_job *j);          /* one of disks.h's operations */
+void agent_disk_forget(struct agent *a);       /* the peer is gone: descriptors that wait are closed */
 
 /* agent_env.c: 0 or a vi_err with why; *env is set on success */
 int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_env **env, char *why,

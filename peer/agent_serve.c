@@ -19,18 +19,9 @@
 #define PAGE_FULL   (LINK_MESSAGE_MAX - 8192) /* a guest is less than 2 KiB */
 #define TARGET_MIN  (16 * 1024)               /* KiB */
 
-struct job {
-    struct agent *a;
-    uint32_t generation;
-    int fd;     /* a stream, until the operation has it */
-    int stream; /* index of our duplicate, or -1 */
-    bool looked; /* has listed already */
-    struct agent_request q;
-};
-
 /* ---- answering --------------------------------------------------------------------------------------------- */
 
-static void send_out(struct job *j, struct vi_writer *w, int fd)
+void agent_send_out(struct agent_job *j, struct vi_writer *w, int fd)
 {
     struct agent *a = j->a;
     if (j->generation != a->generation || !a->peer)
@@ -40,13 +31,13 @@ static void send_out(struct job *j, struct vi_writer *w, int fd)
         vi_log(VI_LOG_WARN, "agent", "an answer to the peer is lost: %s", vi_strerror(err));
 }
 
-static void begin_answer(struct job *j, struct vi_writer *w, int err, const char *text)
+void agent_begin_answer(struct agent_job *j, struct vi_writer *w, int err, const char *text)
 {
     vi_writer_init(w, j->a->out, sizeof j->a->out);
     link_write_response(w, j->q.id, err, text);
 }
 
-static void end_job(struct job *j)
+void agent_end_job(struct agent_job *j)
 {
     if (j->fd >= 0)
         close(j->fd);
@@ -58,14 +49,13 @@ static void end_job(struct job *j)
     free(j);
 }
 
-/* An answer without a result; ends the job. */
-static void answer(struct job *j, int err, const char *text)
+void agent_answer(struct agent_job *j, int err, const char *text)
 {
     struct vi_writer w;
-    begin_answer(j, &w, err, text && text[0] ? text : vi_strerror(err));
+    agent_begin_answer(j, &w, err, text && text[0] ? text : vi_strerror(err));
     vi_write_nil(&w);
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
 void agent_tell(struct agent *a, const struct hv_event *e)
@@ -127,24 +117,24 @@ static void remember_list(struct agent *a, const struct hv_guest *g, unsigned n)
 
 static void on_done(void *arg, int err, const char *detail)
 {
-    answer(arg, err, detail);
+    agent_answer(arg, err, detail);
 }
 
 static void on_host(void *arg, int err, const struct hv_host *host)
 {
-    struct job *j = arg;
+    struct agent_job *j = arg;
     struct vi_writer w;
     if (err) {
-        answer(j, err, NULL);
+        agent_answer(j, err, NULL);
         return;
     }
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     link_write_host(&w, host);
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
-static void send_page(struct job *j, const struct vi_writer *page, uint32_t n)
+static void send_page(struct agent_job *j, const struct vi_writer *page, uint32_t n)
 {
     struct vi_writer w;
     vi_writer_init(&w, j->a->out, sizeof j->a->out);
@@ -156,16 +146,16 @@ static void send_page(struct job *j, const struct vi_writer *page, uint32_t n)
         return;
     memcpy(w.data + w.len, page->data, page->len);
     w.len += page->len;
-    send_out(j, &w, -1);
+    agent_send_out(j, &w, -1);
 }
 
 static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned n)
 {
-    struct job *j = arg;
+    struct agent_job *j = arg;
     struct vi_writer page, w;
     uint32_t in_page = 0;
     if (err) {
-        answer(j, err, NULL);
+        agent_answer(j, err, NULL);
         return;
     }
     remember_list(j->a, guests, n);
@@ -179,49 +169,49 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
             in_page = 0;
         }
     }
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_uint(&w, n);
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
 static void on_describe(void *arg, int err, const char *detail, const struct hv_description *d)
 {
-    struct job *j = arg;
+    struct agent_job *j = arg;
     struct vi_writer w;
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     if (!err) {
         link_write_description(&w, d);
         err = w.err;
     }
     if (err) {
-        answer(j, err, detail);
+        agent_answer(j, err, detail);
         return;
     }
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
 static void on_restore(void *arg, int err, const char *detail, uint32_t domid)
 {
-    struct job *j = arg;
+    struct agent_job *j = arg;
     const struct hv_description *d = &j->q.description;
     struct vi_writer w;
     if (err) {
-        answer(j, err, detail);
+        agent_answer(j, err, detail);
         return;
     }
     remember(j->a, domid, &d->uuid, d->max_kb, d->vcpus);
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_uint(&w, domid);
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
 /* ---- carrying out ---------------------------------------------------------------------------------------------- */
 
 /* The operation takes the descriptor; our duplicate is for ending the stream. */
-static int take_stream(struct job *j, int *fd)
+static int take_stream(struct agent_job *j, int *fd)
 {
     int type = 0;
     socklen_t size = sizeof type;
@@ -241,7 +231,7 @@ static int take_stream(struct job *j, int *fd)
     return VI_EFULL;
 }
 
-static int check_bounds(struct job *j, const char **why)
+static int check_bounds(struct agent_job *j, const char **why)
 {
     const struct agent_request *q = &j->q;
     const struct agent_guest *g = known(j->a, q->domid, &q->uuid);
@@ -256,7 +246,7 @@ static int check_bounds(struct job *j, const char **why)
     return 0;
 }
 
-static int run_on_guest(struct job *j, const char **why)
+static int run_on_guest(struct agent_job *j, const char **why)
 {
     struct hypervisor *h = j->a->hv;
     const struct agent_request *q = &j->q;
@@ -275,17 +265,22 @@ static int run_on_guest(struct job *j, const char **why)
     case AM_PAUSE: return h->ops->pause(h, q->domid, &q->uuid, on_done, j);
     case AM_RESUME: return h->ops->resume(h, q->domid, &q->uuid, on_done, j);
     case AM_DESTROY: return h->ops->destroy(h, q->domid, &q->uuid, on_done, j);
+    case AM_SHUTDOWN: return h->ops->shutdown(h, q->domid, &q->uuid, on_done, j);
+    case AM_ATTACH:
+        return h->ops->attach ? h->ops->attach(h, q->domid, &q->uuid, &q->disk, q->vdev, on_done, j) : VI_EUNSUPPORTED;
+    case AM_DETACH:
+        return h->ops->detach ? h->ops->detach(h, q->domid, &q->uuid, &q->disk, on_done, j) : VI_EUNSUPPORTED;
     default: return VI_EUNSUPPORTED;
     }
 }
 
-static void go_on_guest(struct job *j);
+static void go_on_guest(struct agent_job *j);
 
 static void on_look(void *arg, int err, const struct hv_guest *guests, unsigned n)
 {
-    struct job *j = arg;
+    struct agent_job *j = arg;
     if (err) {
-        answer(j, err, NULL);
+        agent_answer(j, err, NULL);
         return;
     }
     remember_list(j->a, guests, n);
@@ -293,33 +288,38 @@ static void on_look(void *arg, int err, const struct hv_guest *guests, unsigned 
     go_on_guest(j);
 }
 
-static void go_on_guest(struct job *j)
+static void go_on_guest(struct agent_job *j)
 {
     const char *why = "";
     int err;
     if (j->generation != j->a->generation) {
-        answer(j, VI_ECANCELED, ""); /* who asked is gone: guests stay as they are */
+        agent_answer(j, VI_ECANCELED, ""); /* who asked is gone: guests stay as they are */
     } else if (!j->a->hv) {
-        answer(j, VI_EAGAIN, j->a->problem);
+        agent_answer(j, VI_EAGAIN, j->a->problem);
     } else if (known(j->a, j->q.domid, &j->q.uuid)) {
         if ((err = run_on_guest(j, &why)) != 0)
-            answer(j, err, why);
+            agent_answer(j, err, why);
     } else if (j->looked) {
-        answer(j, VI_ENOTFOUND, "no such guest in an environment on this host");
+        agent_answer(j, VI_ENOTFOUND, "no such guest in an environment on this host");
     } else if ((err = j->a->hv->ops->list(j->a->hv, on_look, j)) != 0) {
-        answer(j, err, why);
+        agent_answer(j, err, why);
     }
 }
 
 /* A guest comes only into environments that are open here. */
-static int check_description(struct job *j, const char **why)
+static int check_description(struct agent_job *j, const char **why)
 {
     const struct hv_description *d = &j->q.description;
-    for (unsigned i = 0; i < d->n_vifs; i++)
+    bool create = j->q.method == AM_CREATE || j->q.method == AM_CAN_CREATE;
+    for (unsigned i = 0; i < d->n_vifs; i++) {
+        /* A leg outside is the second card of a guest that is made here, in a bridge of this host's choice. */
+        if (create && i == 1 && d->n_vifs == 2 && vi_id_is_zero(&d->vifs[i].environment))
+            continue;
         if (!agent_env_find(j->a, &d->vifs[i].environment)) {
             *why = "one of its environments isn't open on this host";
             return VI_ESTATE;
         }
+    }
     if (d->n_vifs == 0) {
         *why = "it is in no environment";
         return VI_EINVAL;
@@ -327,81 +327,100 @@ static int check_description(struct job *j, const char **why)
     return 0;
 }
 
-static void go_receive(struct job *j)
+static void go_receive(struct agent_job *j)
 {
     struct hypervisor *h = j->a->hv;
+    const struct hv_description *d = &j->q.description;
     const char *why = "";
     int fd = -1, err = check_description(j, &why);
     if (!err && j->q.method == AM_CAN_RECEIVE)
-        err = h->ops->can_receive(h, &j->q.description, on_done, j);
+        err = h->ops->can_receive(h, d, on_done, j);
+    else if (!err && j->q.method == AM_CAN_CREATE)
+        err = h->ops->can_create(h, d, on_done, j);
+    else if (!err && j->q.method == AM_CREATE)
+        err = h->ops->create(h, d, on_restore, j);
     else if (!err && !(err = take_stream(j, &fd)))
-        err = h->ops->restore(h, &j->q.description, fd, on_restore, j);
+        err = h->ops->restore(h, d, fd, on_restore, j);
     if (err)
-        answer(j, err, why);
+        agent_answer(j, err, why);
 }
 
-static void go_env_open(struct job *j)
+static void on_image(void *arg, int err, const char *detail, const uint8_t hash[HV_HASH_SIZE])
+{
+    struct agent_job *j = arg;
+    struct vi_writer w;
+    if (err) {
+        agent_answer(j, err, detail);
+        return;
+    }
+    agent_begin_answer(j, &w, 0, "");
+    vi_write_bin(&w, hash, HV_HASH_SIZE);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
+}
+
+static void go_env_open(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     struct agent_env *e;
     struct vi_writer w;
     int err = agent_env_make(j->a, &j->q, &e, why, sizeof why);
     if (err) {
-        answer(j, err, why);
+        agent_answer(j, err, why);
         return;
     }
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_array(&w, 3);
     vi_write_str(&w, e->tap);
     vi_write_str(&w, e->bridge);
     vi_write_bool(&w, j->a->taps == AGENT_TAPS_GOOD);
-    send_out(j, &w, e->tap_fd);
-    end_job(j);
+    agent_send_out(j, &w, e->tap_fd);
+    agent_end_job(j);
 }
 
-static void go_env_queue(struct job *j)
+static void go_env_queue(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     struct agent_env *e = agent_env_find(j->a, &j->q.uuid);
     struct vi_writer w;
     int fd = e ? agent_tap_queue(e->tap, why, sizeof why) : VI_ENOTFOUND;
     if (fd < 0) {
-        answer(j, fd, why);
+        agent_answer(j, fd, why);
         return;
     }
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_nil(&w);
-    send_out(j, &w, fd);
+    agent_send_out(j, &w, fd);
     close(fd); /* the peer's from now on */
-    end_job(j);
+    agent_end_job(j);
 }
 
-static void go_env_listen(struct job *j)
+static void go_env_listen(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     struct vi_writer w;
     int fd = agent_lan_listen(j->a, &j->q, why, sizeof why);
     if (fd < 0) {
-        answer(j, fd, why);
+        agent_answer(j, fd, why);
         return;
     }
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_nil(&w);
-    send_out(j, &w, fd);
+    agent_send_out(j, &w, fd);
     close(fd); /* the peer's from now on */
-    end_job(j);
+    agent_end_job(j);
 }
 
-static void go_env_attach(struct job *j)
+static void go_env_attach(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     int err = j->q.method == AM_ENV_ATTACH ? agent_lan_attach(j->a, &j->q, why, sizeof why)
                                            : agent_lan_detach(j->a, &j->q, why, sizeof why);
-    answer(j, err, why);
+    agent_answer(j, err, why);
 }
 
 /* Frames come in bursts that the default of the system (208 KiB) doesn't hold; more than that only root may give. */
-static void go_udp_buffers(struct job *j)
+static void go_udp_buffers(struct agent_job *j)
 {
     int type = 0, family = 0, bytes = AGENT_UDP_BUFFER, err = 0;
     socklen_t size = sizeof type;
@@ -416,43 +435,43 @@ static void go_udp_buffers(struct job *j)
         err = VI_EIO;
     else
         j->a->udp_buffers++;
-    answer(j, err, "");
+    agent_answer(j, err, "");
 }
 
-static void go_announce(struct job *j)
+static void go_announce(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     struct agent_env *e = agent_env_find(j->a, &j->q.uuid);
     int err = e ? agent_bridge_forget(e->tap, j->q.mac, why, sizeof why) : VI_ENOTFOUND;
-    answer(j, err, why);
+    agent_answer(j, err, why);
 }
 
-static void go_facts(struct job *j)
+static void go_facts(struct agent_job *j)
 {
     struct agent *a = j->a;
     struct vi_writer w;
     unsigned n = 0;
     for (unsigned i = 0; i < AGENT_ENVS_MAX; i++)
         n += a->envs[i].used;
-    begin_answer(j, &w, 0, "");
+    agent_begin_answer(j, &w, 0, "");
     vi_write_array(&w, 5);
     vi_write_bool(&w, a->hv_up);
     vi_write_strn(&w, a->options->hypervisor, strnlen(a->options->hypervisor, 15));
     vi_write_str(&w, a->hv_up ? "" : a->problem);
     vi_write_uint(&w, n);
     vi_write_uint(&w, agent_count_streams(a));
-    send_out(j, &w, -1);
-    end_job(j);
+    agent_send_out(j, &w, -1);
+    agent_end_job(j);
 }
 
-static void go_env_close(struct job *j)
+static void go_env_close(struct agent_job *j)
 {
     char why[AGENT_WHY] = "";
     int err = agent_env_end(j->a, &j->q.uuid, j->q.remove_bridge, why, sizeof why);
-    answer(j, err, why);
+    agent_answer(j, err, why);
 }
 
-static void go(struct job *j)
+static void go(struct agent_job *j)
 {
     struct hypervisor *h = j->a->hv;
     int err;
@@ -467,13 +486,20 @@ static void go(struct job *j)
     case AM_FACTS: go_facts(j); return;
     default: break;
     }
+    if (agent_request_on_disk(&j->q)) {
+        agent_disk(j);
+        return;
+    }
     if (!h)
-        answer(j, VI_EAGAIN, j->a->problem);
+        agent_answer(j, VI_EAGAIN, j->a->problem);
     else if (j->q.method == AM_HOST && (err = h->ops->host(h, on_host, j)) != 0)
-        answer(j, err, "");
+        agent_answer(j, err, "");
     else if (j->q.method == AM_LIST && (err = h->ops->list(h, on_list, j)) != 0)
-        answer(j, err, "");
-    else if (j->q.method == AM_CAN_RECEIVE || j->q.method == AM_RESTORE)
+        agent_answer(j, err, "");
+    else if (j->q.method == AM_IMAGE && (err = h->ops->image(h, j->q.image, on_image, j)) != 0)
+        agent_answer(j, err, "");
+    else if (j->q.method == AM_CAN_RECEIVE || j->q.method == AM_RESTORE || j->q.method == AM_CREATE ||
+             j->q.method == AM_CAN_CREATE)
         go_receive(j);
     else if (agent_request_on_guest(&j->q))
         go_on_guest(j);
@@ -520,7 +546,7 @@ void agent_on_request(struct agent *a, const struct link_message *m, int *fd)
         refuse(a, q.id, VI_EAGAIN, "too many requests");
         return;
     }
-    struct job *j = calloc(1, sizeof *j);
+    struct agent_job *j = calloc(1, sizeof *j);
     if (!j) {
         refuse(a, q.id, VI_ENOMEM, "out of memory");
         return;

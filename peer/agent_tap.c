@@ -58,27 +58,39 @@ static int set_mtu(int fd, const char *name, unsigned mtu)
     return ioctl(fd, SIOCSIFMTU, &r);
 }
 
+/* ARP is for guests: keep_host_out(). */
 static int set_up(int fd, const char *name, bool up)
 {
     struct ifreq r;
     request(&r, name);
     if (ioctl(fd, SIOCGIFFLAGS, &r))
         return -1;
-    r.ifr_flags = (short)(up ? r.ifr_flags | IFF_UP : r.ifr_flags & ~IFF_UP);
+    r.ifr_flags = (short)(up ? r.ifr_flags | IFF_UP | IFF_NOARP : r.ifr_flags & ~IFF_UP);
     return ioctl(fd, SIOCSIFFLAGS, &r);
 }
 
-/* The host must have no address of its own where guests are. Without IPv6 there is nothing to do. */
-static void keep_host_out(const char *name)
+static void set_sysctl(const char *family, const char *name, const char *what, const char *value)
 {
     char path[96];
-    snprintf(path, sizeof path, "/proc/sys/net/ipv6/conf/%.15s/disable_ipv6", name);
+    snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%.15s/%s", family, name, what);
     int fd = open(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0)
-        return;
-    ssize_t n = write(fd, "1", 1);
+        return; /* without IPv6 there is nothing to do */
+    ssize_t n = write(fd, value, strlen(value));
     (void)n;
     close(fd);
+}
+
+/* Nothing of the host's IP is reached from where guests are. The bridge has no address, but Linux takes its addresses for
+ * the host's, not an interface's: it would answer ARP for any of them here, and take, or route, what is sent to the bridge's
+ * MAC (RFC 1122, §3.3.4.2, the weak model). So: no ARP (IFF_NOARP, set_up()), nothing routed, and no source is right here,
+ * since no route leads here (RFC 3704, strict; where conf/all says "loose", it is that). */
+static void keep_host_out(const char *name)
+{
+    set_sysctl("ipv6", name, "disable_ipv6", "1");
+    set_sysctl("ipv4", name, "arp_ignore", "8");
+    set_sysctl("ipv4", name, "forwarding", "0");
+    set_sysctl("ipv4", name, "rp_filter", "1");
 }
 
 int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_size)

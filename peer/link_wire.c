@@ -47,22 +47,24 @@ void link_read_host(struct vi_reader *r, struct hv_host *h)
 
 static void write_disk(struct vi_writer *w, const struct hv_disk *d)
 {
-    vi_write_array(w, 5);
+    vi_write_array(w, 6);
     vi_write_uint(w, d->kind);
     vi_write_bool(w, d->readonly);
     vi_write_str(w, d->vdev);
     vi_write_bin(w, d->hash, sizeof d->hash);
     vi_write_str(w, d->storage_id);
+    vi_write_id(w, &d->id);
 }
 
 static void read_disk(struct vi_reader *r, struct hv_disk *d)
 {
-    expect_array(r, 5);
-    d->kind = (enum hv_disk_kind)vi_read_uint(r, HV_DISK_LOCAL);
+    expect_array(r, 6);
+    d->kind = (enum hv_disk_kind)vi_read_uint(r, HV_DISK_MOVABLE);
     d->readonly = vi_read_bool(r);
     vi_read_cstr(r, d->vdev, sizeof d->vdev);
     vi_read_bytes(r, d->hash, sizeof d->hash);
     vi_read_cstr(r, d->storage_id, sizeof d->storage_id);
+    vi_read_id(r, &d->id);
 }
 
 static void write_report(struct vi_writer *w, const struct hv_report *p)
@@ -123,7 +125,9 @@ void link_write_guest(struct vi_writer *w, const struct hv_guest *g)
     write_report(w, &g->report);
     vi_write_bool(w, g->movable);
     vi_write_str(w, g->why_not);
-    vi_write_nil(w); /* room for one more field without another version */
+    vi_write_array(w, g->n_boot);
+    for (unsigned i = 0; i < g->n_boot; i++)
+        vi_write_bin(w, g->boot[i], HV_HASH_SIZE);
 }
 
 void link_read_guest(struct vi_reader *r, struct hv_guest *g)
@@ -156,7 +160,42 @@ void link_read_guest(struct vi_reader *r, struct hv_guest *g)
     read_report(r, &g->report);
     g->movable = vi_read_bool(r);
     vi_read_cstr(r, g->why_not, sizeof g->why_not);
-    vi_read_skip(r);
+    g->n_boot = vi_read_array(r, HV_BOOT_MAX);
+    for (unsigned i = 0; i < g->n_boot && !r->err; i++)
+        vi_read_bytes(r, g->boot[i], HV_HASH_SIZE);
+}
+
+void link_write_disk(struct vi_writer *w, const struct disk_info *d)
+{
+    const struct disk_record *k = &d->record;
+    vi_write_array(w, 10);
+    vi_write_id(w, &k->id);
+    vi_write_str(w, k->name);
+    vi_write_uint(w, k->kind);
+    vi_write_uint(w, k->sectors);
+    vi_write_uint(w, k->generation);
+    vi_write_id(w, &k->by);
+    vi_write_str(w, k->below);
+    vi_write_str(w, d->device);
+    vi_write_bool(w, d->busy);
+    vi_write_uint(w, d->since > 0 ? (uint64_t)d->since : 0);
+}
+
+void link_read_disk(struct vi_reader *r, struct disk_info *d)
+{
+    struct disk_record *k = &d->record;
+    memset(d, 0, sizeof *d);
+    expect_array(r, 10);
+    vi_read_id(r, &k->id);
+    vi_read_cstr(r, k->name, sizeof k->name);
+    k->kind = (enum disk_kind)vi_read_uint(r, DISK_OLD);
+    k->sectors = vi_read_uint(r, DISK_SECTORS_MAX);
+    k->generation = vi_read_uint(r, UINT64_MAX);
+    vi_read_id(r, &k->by);
+    vi_read_cstr(r, k->below, sizeof k->below);
+    vi_read_cstr(r, d->device, sizeof d->device);
+    d->busy = vi_read_bool(r);
+    d->since = (int64_t)vi_read_uint(r, INT64_MAX);
 }
 
 void link_write_event(struct vi_writer *w, const struct hv_event *e)

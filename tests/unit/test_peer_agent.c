@@ -174,8 +174,11 @@ static void start_agent(struct host *h, int *netns)
     assert_int_equal(link_pair(fds), 0);
     h->pid = fork();
     if (h->pid == 0) {
+        const char *folders[] = {h->dir};
         struct agent_options o = {.run_dir = h->dir, .hypervisor = "simulated",
                                   .simulated_dir = h->sim,
+                                  .image_folders = folders, .n_image_folders = 1,
+                                  .outside_bridge = h == &hosts[1] ? "out0" : NULL,
                                   .simulated_limbo = limbo, .control_fd = fds[1]};
         close(fds[0]);
         if (setns(*netns, CLONE_NEWNET))
@@ -612,6 +615,107 @@ static void a_guest_with_a_namespace_moves(void **state)
 }
 
 /* The peer of the source vanishes in mid-stream: the stream ends, the guest runs on. */
+static void on_image(void *arg, int err, const char *detail, const uint8_t hash[HV_HASH_SIZE])
+{
+    on_done(arg, err, detail);
+    memcpy(((struct result *)arg)->d.kernel, hash, HV_HASH_SIZE);
+}
+
+static struct result image(struct host *h, const char *name)
+{
+    struct result r = {.done = false};
+    assert_int_equal(h->hv->ops->image(h->hv, name, on_image, &r), 0);
+    until(&r.done);
+    return r;
+}
+
+static struct result create(struct host *h, const struct hv_description *d, bool only_ask)
+{
+    struct result r = {.done = false};
+    if (only_ask)
+        assert_int_equal(h->hv->ops->can_create(h->hv, d, on_done, &r), 0);
+    else
+        assert_int_equal(h->hv->ops->create(h->hv, d, on_restore, &r), 0);
+    until(&r.done);
+    return r;
+}
+
+/* What an enemy may try: another environment, none, a leg outside where it must not be, images that aren't here. */
+static void refused_to_make(struct host *h, const struct hv_description *good)
+{
+    struct hv_description d = *good;
+    memset(&d.vifs[0].environment, 0xee, 16); /* not open here */
+    assert_int_equal(create(h, &d, false).err, VI_ESTATE);
+    memset(&d.vifs[0].environment, 0, 16); /* a leg outside alone */
+    assert_int_equal(create(h, &d, false).err, VI_ESTATE);
+    d = *good;
+    d.n_vifs = 0;
+    assert_int_equal(create(h, &d, false).err, VI_EINVAL);
+    d = *good; /* two legs outside */
+    d.n_vifs = 3;
+    memcpy(d.vifs[1].mac, "\x06\x01\x01\x01\x01\x01", 6);
+    memcpy(d.vifs[2].mac, "\x06\x01\x01\x01\x01\x02", 6);
+    assert_int_equal(create(h, &d, false).err, VI_ESTATE);
+    d.n_vifs = 2; /* one, where the configuration names no bridge */
+    assert_int_equal(create(h, &d, true).err, h == &hosts[1] ? 0 : VI_EUNSUPPORTED);
+    d = *good;
+    d.kernel[5] ^= 1;
+    assert_int_equal(create(h, &d, false).err, VI_ENOTFOUND);
+    d = *good;
+    d.n_disks = 1;
+    d.disks[0] = (struct hv_disk){.kind = HV_DISK_IMAGE, .readonly = true, .vdev = "xvda", .hash = {7}};
+    assert_int_equal(create(h, &d, true).err, VI_ENOTFOUND);
+    d = *good;
+    d.target_kb = d.max_kb = 1 << 30;
+    assert_int_equal(create(h, &d, false).err, VI_EFULL);
+}
+
+static void a_guest_is_made_from_an_image(void **state)
+{
+    struct host *h = &hosts[1];
+    struct hv_description d = {.name = "made", .type = HV_PVH, .vcpus = 1, .target_kb = 64 * 1024, .max_kb = 64 * 1024,
+                               .weight = 256, .n_vifs = 1, .has_kernel = true, .kept = true};
+    struct result r, un = {.done = false}, off = {.done = false};
+    char path[800];
+    FILE *f;
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        snprintf(path, sizeof path, "%s/vmlinuz", hosts[i].dir);
+        f = fopen(path, "w");
+        assert_non_null(f);
+        fprintf(f, "a kernel");
+        fclose(f);
+    }
+    assert_int_equal(image(h, "nosuch").err, VI_ENOTFOUND);
+    for (const char *const *bad = (const char *const[]){"../vmlinuz", ".hidden", "", NULL}; *bad; bad++)
+        assert_int_equal(image(h, *bad).err, VI_EPROTO);
+    r = image(h, "vmlinuz");
+    assert_int_equal(r.err, 0);
+    memcpy(d.kernel, r.d.kernel, HV_HASH_SIZE);
+    d.uuid = id("d1b2c3d4-0000-4000-8000-000000000004");
+    d.vifs[0].environment = id(ENV);
+    memcpy(d.vifs[0].mac, "\x06\x01\x02\x03\x04\x05", 6);
+    refused_to_make(h, &d);
+    refused_to_make(&hosts[0], &d);
+    assert_int_equal(create(h, &d, true).err, 0);
+    r = create(h, &d, false);
+    assert_string_equal(r.detail, "");
+    assert_int_equal(create(h, &d, false).err, VI_EEXIST); /* its UUID is here */
+    d.uuid.b[0] ^= 1;
+    assert_int_equal(create(h, &d, false).err, VI_EEXIST); /* its name and MAC are */
+    d.uuid.b[0] ^= 1;
+    assert_int_equal(h->hv->ops->unpause(h->hv, r.domid, &d.uuid, on_done, &un), 0);
+    until(&un.done);
+    assert_int_equal(un.err, 0);
+    assert_int_equal(h->hv->ops->shutdown(h->hv, r.domid, &d.uuid, on_done, &off), 0);
+    until(&off.done);
+    assert_int_equal(off.err, 0); /* and its on_poweroff was carried out: */
+    off = (struct result){.done = false};
+    assert_int_equal(h->hv->ops->shutdown(h->hv, r.domid, &d.uuid, on_done, &off), 0);
+    until(&off.done);
+    assert_int_equal(off.err, VI_ENOTFOUND);
+}
+
 static void a_vanished_peer_ends_its_streams(void **state)
 {
     (void)state;
@@ -684,6 +788,7 @@ int main(void)
         cmocka_unit_test(too_many_requests_are_refused),
         cmocka_unit_test(a_guest_moves),
         cmocka_unit_test(a_guest_with_a_namespace_moves),
+        cmocka_unit_test(a_guest_is_made_from_an_image),
         cmocka_unit_test(a_vanished_peer_ends_its_streams),
         cmocka_unit_test(a_killed_agent_is_followed_by_another),
     };
