@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "peer/base/err.h"
+
 struct events {
     unsigned keep;
     uint64_t last;
@@ -64,6 +66,17 @@ void event_word(struct event *ev, const char *name, const char *value)
     ev->words_len += (unsigned)(n + v);
 }
 
+const char *event_word_of(const struct event *ev, const char *name)
+{
+    for (unsigned at = 0; at < ev->words_len;) {
+        const char *key = ev->words + at, *value = key + strlen(key) + 1;
+        if (!strcmp(key, name))
+            return value;
+        at += (unsigned)(strlen(key) + strlen(value) + 2);
+    }
+    return NULL;
+}
+
 const struct event *events_after(const struct events *e, uint64_t after)
 {
     uint64_t first = e->last >= e->keep ? e->last - e->keep + 1 : 1;
@@ -106,4 +119,62 @@ void event_write(struct vi_writer *w, const struct event *ev)
     vi_write_map(w, words / 2);
     for (unsigned at = 0; at < ev->words_len; at += (unsigned)strlen(ev->words + at) + 1)
         vi_write_str(w, ev->words + at);
+}
+
+/* ---- reading back ---- */
+
+static void read_numbers(struct vi_reader *r, struct event *ev)
+{
+    uint32_t n = vi_read_map(r, EVENT_NUMBERS);
+    for (uint32_t i = 0; i < n && !r->err; i++) {
+        struct event_number *x = &ev->numbers[ev->n_numbers++];
+        vi_read_cstr(r, x->name, sizeof x->name);
+        x->value = vi_read_double(r);
+    }
+}
+
+static void read_words(struct vi_reader *r, struct event *ev)
+{
+    uint32_t n = vi_read_map(r, EVENT_WORDS / 2);
+    for (uint32_t i = 0; i < n && !r->err; i++) {
+        char name[EVENT_WORDS], value[EVENT_WORDS];
+        vi_read_cstr(r, name, sizeof name);
+        vi_read_cstr(r, value, sizeof value);
+        if (!r->err)
+            event_word(ev, name, value);
+    }
+}
+
+int event_read(struct event *ev, const void *data, size_t len)
+{
+    struct vi_reader r;
+    uint32_t n;
+    double at = 0;
+    memset(ev, 0, sizeof *ev);
+    vi_reader_init(&r, data, len);
+    n = vi_read_map(&r, 16);
+    for (uint32_t i = 0; i < n && !r.err; i++) {
+        if (vi_read_key(&r, "seq"))
+            ev->seq = vi_read_uint(&r, UINT64_MAX);
+        else if (vi_read_key(&r, "at"))
+            at = vi_read_double(&r);
+        else if (vi_read_key(&r, "kind"))
+            vi_read_cstr(&r, ev->kind, sizeof ev->kind);
+        else if (vi_read_key(&r, "subject"))
+            vi_read_cstr(&r, ev->subject, sizeof ev->subject);
+        else if (vi_read_key(&r, "text"))
+            vi_read_cstr(&r, ev->text, sizeof ev->text);
+        else if (ev->n_numbers == 0 && vi_read_key(&r, "numbers"))
+            read_numbers(&r, ev);
+        else if (ev->words_len == 0 && vi_read_key(&r, "words"))
+            read_words(&r, ev);
+        else {
+            vi_read_skip(&r);
+            vi_read_skip(&r);
+        }
+    }
+    if (!(at > -1e12 && at < 1e12))
+        at = 0;
+    ev->wall = (vi_time)(at * 1e6);
+    return vi_read_end(&r) ? VI_EPROTO : 0;
 }

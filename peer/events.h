@@ -41,10 +41,14 @@ struct event *events_add(struct events *e, vi_time wall, const char *kind, const
 void event_number(struct event *ev, const char *name, double value);
 /* A word more (who, why, through whom), each name once; dropped when there is no room or value is NULL. */
 void event_word(struct event *ev, const char *name, const char *value);
+/* The value of a word, or NULL. */
+const char *event_word_of(const struct event *ev, const char *name);
 /* The oldest event with seq > after, or NULL. */
 const struct event *events_after(const struct events *e, uint64_t after);
 uint64_t events_last(const struct events *e); /* 0: none yet */
 /* {seq, at, kind, subject, text, numbers, words}: subject and words absent when there are none */
 void event_write(struct vi_writer *w, const struct event *ev);
+/* What event_write() wrote, from the disk: 0, or VI_EPROTO. What a later version added is passed over. */
+int event_read(struct event *ev, const void *data, size_t len);
 
 #endif
