@@ -98,7 +98,10 @@ static void answer(struct calls *c, const struct vi_id *from, uint64_t id, unsig
 {
     uint8_t out[CALL_BODY_MAX], bytes[CALL_BODY_MAX + 40];
     int n = c->hooks.answer(c->hooks.arg, from, method, body, len, out);
-    size_t used = encode(bytes, sizeof bytes, 1, id, n < 0 ? n : 0, out, n < 0 ? 0 : (size_t)n);
+    size_t used;
+    if (n == CALL_LATER)
+        return;
+    used = encode(bytes, sizeof bytes, 1, id, n < 0 ? n : 0, out, n < 0 ? 0 : (size_t)n);
     c->hooks.send(c->hooks.arg, from, bytes, used);
 }
 
