@@ -65,8 +65,18 @@ static const struct key keys[] = {
     K_WORD("hypervisor", hypervisor, "libxl", "libxl|simulated", "what runs the guests"),
     K_TEXT("simulated-dir", simulated_dir, "/var/lib/violin-simulated", "state of the simulated hypervisor"),
     K_TEXT("simulated-limbo", simulated_limbo, "", "network namespace for the links of suspended simulated guests"),
-    K_LIST("image-dirs", image_dirs, n_image_dirs, "folders with kernels, ramdisks and read-only disk images"),
+    K_LIST("image-dirs", image_dirs, n_image_dirs, "folders with kernels, ramdisks and read-only disk images; others get what the user can read"),
+    K_TEXT("image-cache", image_cache, "", "the folder of images that were added or fetched; empty: image-cache in state-dir"),
+    K_WHOLE("image-cache-size", image_cache_size, 20480, 0, 16777216, "MiB", "that it may take: what was fetched and is longest unused makes room; 0: nothing is fetched"),
+    K_WHOLE("image-bandwidth", image_bandwidth, 0, 0, 100000, "MiB/s", "at which images are given to others, all together; 0: no limit"),
+    K_TEXT("outside-bridge", outside_bridge, "", "a bridge of this host for the second network card of heads; empty: no head is made here"),
+    K_TEXT("disk-folder", disk_folder, "", "the folder of disks that move with their guests, root's alone; empty: disks in agent-dir, or in simulated-dir"),
+    K_LIST("disk-adopt", disk_adopt, n_disk_adopt, "folders, of root alone, below which devices and raw files may be adopted as such disks"),
+    K_WORD("start-guests", start_guests, "yes", "yes|no",
+           "after a reboot start the guests that violin made and that this host owns"),
     K_WORD("mode", mode, "observe", "observe|auto", "only say what would be done, or do it"),
+    K_WORD("placement", placement, "balance", "balance|pack",
+           "guests where they are served best, or on few hosts, so that the others can be switched off; alike in the domain"),
     K_WHOLE("memory-reserve", memory_reserve, 128, 0, 1048576, "MiB", "never given to guests"),
     K_WHOLE("dom0-cpu", dom0_cpu, 25, 0, 3200, "percent of one CPU", "kept for dom0"),
     K_WHOLE("evaluation-period", evaluation_period, 5, 1, 3600, "s", "between two evaluations"),
@@ -85,6 +95,7 @@ static const struct key keys[] = {
     K_WHOLE("env-moves-at-once", env_moves_at_once, 4, 1, 64, NULL, "guests of an environment that are on their way to another domain at a time"),
     K_LIST("pinned", pinned, n_pinned, "names of guests that stay on this host when their environment moves"),
     K_WHOLE("payoff-horizon", payoff_horizon, 600, 10, 86400, "s", "a move must pay for itself within this time"),
+    K_WHOLE("forecast-after", forecast_after, 600, 1, 86400, "s", "a host's load is watched this long before anything is expected of it"),
     K_WHOLE("report-stale", report_stale, 20, 5, 3600, "s", "a guest's report older than this doesn't count"),
     K_WHOLE("cert-lifetime", cert_lifetime, 31536000, 60, 315360000, "s",
             "of the certificates that this host gives; each is renewed when two thirds of it are over"),
@@ -134,6 +145,14 @@ void config_defaults(struct config *c)
         else if (k->kind != LIST)
             set_number(c, k, k->number);
     }
+}
+
+int config_image_cache(struct config *c)
+{
+    if (c->image_cache[0])
+        return 0;
+    return snprintf(c->image_cache, sizeof c->image_cache, "%.*s/image-cache", CONFIG_TEXT - 16, c->state_dir) >= CONFIG_TEXT - 4
+               ? VI_EINVAL : 0;
 }
 
 /* ---- reading ---- */

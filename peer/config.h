@@ -35,8 +35,17 @@ struct config {
     char simulated_dir[CONFIG_TEXT], simulated_limbo[CONFIG_TEXT];
     char image_dirs[CONFIG_LIST][CONFIG_TEXT];
     unsigned n_image_dirs;
+    char image_cache[CONFIG_TEXT];
+    long image_cache_size; /* MiB, 0: nothing is fetched */
+    long image_bandwidth;  /* MiB/s, 0: no limit */
+    char outside_bridge[CONFIG_TEXT];
+    char disk_folder[CONFIG_TEXT];
+    char disk_adopt[CONFIG_LIST][CONFIG_TEXT];
+    unsigned n_disk_adopt;
+    char start_guests[CONFIG_TEXT];
     /* policy */
     char mode[CONFIG_TEXT];
+    char placement[CONFIG_TEXT];
     long memory_reserve;   /* MiB */
     long dom0_cpu;         /* percent of one CPU */
     long evaluation_period; /* s */
@@ -50,6 +59,7 @@ struct config {
     char pinned[CONFIG_LIST][CONFIG_TEXT];
     unsigned n_pinned;
     long payoff_horizon;   /* s */
+    long forecast_after;   /* s */
     long report_stale;     /* s */
     /* keys */
     long cert_lifetime;    /* s */
@@ -70,6 +80,8 @@ int config_load(struct config *c, const char *path, char *why, size_t cap);
 /* The same from memory; name is for messages. */
 int config_parse(struct config *c, const char *text, size_t len, const char *name, char *why,
                  size_t cap);
+/* Fills in where the image cache is, if it isn't set. VI_EINVAL: state-dir's path is too long for that. */
+int config_image_cache(struct config *c);
 /* Every key with its meaning, range and value; parses again. */
 void config_print(const struct config *c, FILE *out);
 

@@ -60,9 +60,29 @@ static unsigned folders(const struct config *c, FILE *out)
 {
     unsigned wrong = folder("state-dir", c->state_dir, true, out) + folder("agent-dir", c->agent_dir, true, out) +
                      folder("run-dir", c->run_dir, true, out);
+    if (c->image_cache[0])
+        wrong += folder("image-cache", c->image_cache, true, out);
+    if (c->disk_folder[0])
+        wrong += folder("disk-folder", c->disk_folder, true, out);
+    for (unsigned i = 0; i < c->n_disk_adopt; i++)
+        wrong += folder("disk-adopt", c->disk_adopt[i], false, out);
     for (unsigned i = 0; i < c->n_image_dirs; i++)
         wrong += folder("image-dirs", c->image_dirs[i], false, out);
     return wrong;
+}
+
+/* Guests' legs outside go there: not into an environment's bridge, nor into what isn't one. */
+static unsigned outside(const struct config *c, FILE *out)
+{
+    char path[CONFIG_TEXT + 32];
+    struct stat st;
+    if (!c->outside_bridge[0])
+        return 0;
+    snprintf(path, sizeof path, "/sys/class/net/%s/bridge", c->outside_bridge);
+    if (!strchr(c->outside_bridge, '/') && strncmp(c->outside_bridge, "vi-", 3) != 0 && stat(path, &st) == 0)
+        return 0;
+    fprintf(out, "outside-bridge: there is no bridge `%s`: create it, or leave the key out\n", c->outside_bridge);
+    return 1;
 }
 
 static unsigned people(const struct config *c, FILE *out)
@@ -82,5 +102,5 @@ static unsigned people(const struct config *c, FILE *out)
 
 unsigned config_surroundings(const struct config *c, FILE *out)
 {
-    return addresses(c, out) + folders(c, out) + people(c, out);
+    return addresses(c, out) + folders(c, out) + outside(c, out) + people(c, out);
 }

@@ -125,19 +125,28 @@ static void call_process(const char *name)
 static int run_agent(void)
 {
     struct config c;
-    const char *folders[CONFIG_LIST];
+    const char *folders[CONFIG_LIST + 1], *adopt[CONFIG_LIST];
     int err = load(&c);
     if (err)
         return err;
     call_process("violin-agent");
+    if (config_image_cache(&c))
+        return EXIT_CONFIGURATION; /* the peer says why */
+    folders[0] = c.image_cache;
     for (unsigned i = 0; i < c.n_image_dirs; i++)
-        folders[i] = c.image_dirs[i];
+        folders[1 + i] = c.image_dirs[i];
+    for (unsigned i = 0; i < c.n_disk_adopt; i++)
+        adopt[i] = c.disk_adopt[i];
     struct agent_options o = {.run_dir = c.run_dir,
                               .hypervisor = c.hypervisor,
                               .simulated_dir = c.simulated_dir,
                               .simulated_limbo = c.simulated_limbo[0] ? c.simulated_limbo : NULL,
+                              .outside_bridge = c.outside_bridge[0] ? c.outside_bridge : NULL,
                               .image_folders = folders,
-                              .n_image_folders = c.n_image_dirs,
+                              .n_image_folders = c.n_image_dirs + 1,
+                              .disk_folder = c.disk_folder[0] ? c.disk_folder : NULL,
+                              .adopt_folders = adopt,
+                              .n_adopt_folders = c.n_disk_adopt,
                               .user = c.user,
                               .state_dir = c.agent_dir,
                               .control_fd = AGENT_CONTROL_FD};

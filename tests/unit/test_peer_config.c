@@ -174,6 +174,7 @@ static void test_surroundings(void **unused)
     assert_int_equal(fits(HERE "seeds = {\"a@b:1\", \"c\"}\n", "seeds: `c`"), 2);
     assert_int_equal(fits(HERE "image-dirs = {\"/nowhere/at/all\", \"/\"}\n", "/nowhere/at/all: No such file"), 1);
     assert_int_equal(fits(HERE "image-dirs = {\"/dev/null\"}\n", "no folder"), 1);
+    assert_int_equal(fits(HERE "outside-bridge = lo\n", "there is no bridge `lo`"), 1);
     assert_int_equal(fits(HERE "state-dir = \"here\"\n", "whole path"), 1);
     assert_int_equal(fits("user = nobody-at-all\ngroup = none-at-all\n", "useradd --system nobody-at-all"), 2);
 }
