@@ -25,9 +25,6 @@
 #define FED_SESSIONS_EACH 32            /* of a representative with hosts of one domain that take part in nothing */
 #define FED_AHEAD       (3650 * 24 * VI_HOUR) /* a version is a clock, which isn't that wrong */
 #define FED_REDIRECTS   32
-#define FED_STALE       (60 * VI_SEC)   /* a summary that old says nothing any more */
-#define FED_PUBLISH     (10 * VI_SEC)   /* our summary to the others */
-#define FED_VIEW        (30 * VI_SEC)   /* the others' to our members */
 #define FED_TIDY        (15 * VI_SEC)   /* who is forgotten, what is to be said anew */
 #define FED_PRESENCE    (10 * VI_MIN)   /* said again so often … */
 #define FED_FORGET      (35 * VI_MIN)   /* … and forgotten when not said for so long */

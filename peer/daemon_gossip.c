@@ -12,6 +12,7 @@
 #include "peer/base/err.h"
 #include "peer/base/log.h"
 #include "peer/netaddr.h"
+#include "peer/represent.h"
 
 /* ---- addresses: family, port, IP ---- */
 
@@ -273,14 +274,7 @@ int daemon_gossip_record(struct daemon *d, unsigned kind, const struct vi_id *ke
                          const struct vi_id *origin, uint64_t version, const uint8_t *bytes,
                          size_t len)
 {
-    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
-    ev.record.kind = (uint8_t)kind;
-    ev.record.key = *key;
-    ev.record.origin = *origin;
-    ev.record.version = version;
-    ev.record.bytes = bytes;
-    ev.record.len = len;
-    return gossip_step(d->gossip, daemon_now(), &ev);
+    return represent_put(d->gossip, daemon_now(), kind, key, origin, version, bytes, len, 0);
 }
 
 void daemon_gossip_leave(struct daemon *d)

@@ -10,52 +10,9 @@
 #include "peer/base/log.h"
 #include "peer/daemon_keys.h"
 #include "peer/netaddr.h"
+#include "peer/represent.h"
 
 /* ---- who it is ---- */
-
-static struct rep_rank rank_of(const struct gossip_member *m)
-{
-    struct rep_rank r = {.id = m->id};
-    struct rep_meta meta;
-    rep_meta_decode(&meta, m->meta, m->meta_len);
-    r.degraded = meta.degraded;
-    r.started = meta.started;
-    return r;
-}
-
-static void rank(struct daemon *d, vi_time now)
-{
-    struct federation *f = d->fed;
-    struct rep_rank self = {.id = d->me.id, .degraded = f->meta.degraded, .started = f->meta.started};
-    struct rep_first first = {0};
-    struct gossip_member m;
-    size_t pos = 0;
-    while (gossip_member_next(d->gossip, &pos, &m)) {
-        struct rep_rank r = m.self ? self : rank_of(&m);
-        if (m.state == GOSSIP_ALIVE)
-            rep_offer(&first, &r);
-    }
-    rep_set(&f->rep, now, &first, &self);
-}
-
-/* What we say of ourselves, when it changed. */
-static void say(struct daemon *d)
-{
-    struct federation *f = d->fed;
-    struct gossip_event ev = {.kind = GOSSIP_EV_SET_SELF};
-    struct gossip_gauges g;
-    uint8_t b[REP_META];
-    gossip_gauges(d->gossip, &g);
-    if (f->meta.acting == f->rep.acting && f->meta.degraded == g.aside)
-        return;
-    f->meta.acting = f->rep.acting;
-    f->meta.degraded = g.aside;
-    f->ranks_stale = true;
-    rep_meta_encode(&f->meta, b);
-    ev.self.meta = b;
-    ev.self.meta_len = sizeof b;
-    (void)gossip_step(d->gossip, daemon_now(), &ev);
-}
 
 void daemon_federation_meta(const struct daemon *d, uint8_t out[REP_META])
 {
@@ -64,12 +21,10 @@ void daemon_federation_meta(const struct daemon *d, uint8_t out[REP_META])
 
 bool daemon_federation_declared(struct daemon *d, const struct vi_id *from)
 {
-    struct gossip_member m;
-    struct rep_rank r;
-    if (!d->fed || !gossip_member_find(d->gossip, from, &m))
+    bool tell;
+    if (!d->fed || represent_declared(&d->fed->rep, daemon_now(), d->gossip, from, &tell))
         return false;
-    r = rank_of(&m);
-    if (rep_declaration(&d->fed->rep, daemon_now(), &r))
+    if (tell)
         calls_tell(d->calls, from, CALL_DECLARE, NULL, 0);
     return true;
 }
@@ -128,15 +83,7 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
 static int put(struct gossip *g, unsigned kind, const struct vi_id *key, const struct vi_id *origin,
                uint64_t version, const uint8_t *bytes, size_t len, vi_time age)
 {
-    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
-    ev.record.kind = (uint8_t)kind;
-    ev.record.key = *key;
-    ev.record.origin = *origin;
-    ev.record.version = version;
-    ev.record.bytes = bytes;
-    ev.record.len = len;
-    ev.record.age = age;
-    return gossip_step(g, daemon_now(), &ev);
+    return represent_put(g, daemon_now(), kind, key, origin, version, bytes, len, age);
 }
 
 static void begin(struct daemon *d)
@@ -390,13 +337,35 @@ static bool is_news(struct daemon *d, const struct vi_id *key)
     for (unsigned i = 0; i < FED_DOMAINS; i++) {
         const struct fed_domain *f = &d->fed->domain[i];
         struct vi_id id;
-        if (!f->used || f->trust.withdrawn || (f->heard && daemon_now() - f->heard < FED_STALE))
+        if (!f->used || f->trust.withdrawn || represent_fresh(daemon_now(), f->heard))
             continue;
         fed_domain_key(&id, f->trust.with.domain);
         if (vi_id_equal(&id, key))
             return true;
     }
     return false;
+}
+
+/* Who represents knows it at once; its members, from the next view. */
+static void summary_came(struct daemon *d, const struct vi_id *key)
+{
+    struct gossip_record r;
+    struct fed_summary s;
+    for (unsigned i = 0; i < FED_DOMAINS; i++) {
+        struct fed_domain *f = &d->fed->domain[i];
+        struct vi_id id;
+        if (!f->used || f->trust.withdrawn)
+            continue;
+        fed_domain_key(&id, f->trust.with.domain);
+        if (!vi_id_equal(&id, key))
+            continue;
+        if (f->view.version && gossip_record_get(d->fed->gossip, FED_RECORD_SUMMARY, key, &r) &&
+            !fed_summary_decode(&s, r.bytes, r.len) && s.version > f->view.summary.version) {
+            f->view.summary = s;
+            f->heard = daemon_now();
+        }
+        return;
+    }
 }
 
 static void carry_out(struct daemon *d)
@@ -418,8 +387,11 @@ static void carry_out(struct daemon *d)
             daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
         else if (copy.kind == GOSSIP_FX_RECORD && copy.record_kind != FED_RECORD_SUMMARY)
             d->fed->publish_at = 0; /* carried over with the next turn */
-        else if (copy.kind == GOSSIP_FX_RECORD && is_news(d, &copy.id))
-            d->fed->view_at = 0;
+        else if (copy.kind == GOSSIP_FX_RECORD) {
+            if (is_news(d, &copy.id))
+                d->fed->view_at = 0;
+            summary_came(d, &copy.id);
+        }
     }
 }
 
@@ -524,15 +496,9 @@ static void carry_over(struct daemon *d)
 
 static void sum_up(struct daemon *d, struct fed_summary *s)
 {
-    struct gossip_member m;
-    size_t pos = 0;
     memset(s, 0, sizeof *s);
     snprintf(s->domain, sizeof s->domain, "%s", d->me.cert.domain);
-    s->version = (uint64_t)vi_clock_wall();
-    while (gossip_member_next(d->gossip, &pos, &m)) {
-        s->hosts += m.state == GOSSIP_ALIVE;
-        s->suspects += m.state == GOSSIP_SUSPECT;
-    }
+    represent_count(d->gossip, s);
     for (unsigned i = 0; i < ENV_MAX; i++)
         s->environments += d->envs[i].used && !strcmp(d->envs[i].def.home, d->me.cert.domain);
     daemon_policy_domain_load(d, s);
@@ -541,15 +507,12 @@ static void sum_up(struct daemon *d, struct fed_summary *s)
 static void publish_summary(struct daemon *d)
 {
     uint8_t b[FED_SUMMARY_MAX];
-    struct gossip_record before;
     struct fed_summary s;
     struct vi_id key;
     int n;
     sum_up(d, &s);
     fed_domain_key(&key, s.domain);
-    /* the clock of who spoke for the domain before may have been ahead of ours */
-    if (gossip_record_get(d->fed->gossip, FED_RECORD_SUMMARY, &key, &before) && before.version >= s.version)
-        s.version = before.version + 1;
+    s.version = represent_version(d->fed->gossip, &key, (uint64_t)vi_clock_wall());
     n = fed_summary_encode(&s, d->me.ed_sk, b, sizeof b);
     if (n > 0)
         (void)put(d->fed->gossip, FED_RECORD_SUMMARY, &key, &d->me.id, s.version, b, (size_t)n, 0);
@@ -558,9 +521,8 @@ static void publish_summary(struct daemon *d)
 /* What we know of one domain, for our members. Nothing while nobody represents it. */
 static void publish_view(struct daemon *d, const struct gossip_member *m, const struct cert *c)
 {
-    struct fed_view v = {.version = (uint64_t)vi_clock_wall()};
     struct fed_domain *f = fed_find(d, c->domain);
-    struct gossip_record r;
+    struct fed_view v;
     uint8_t b[FED_RECORD_MAX];
     struct mesh_addr a;
     struct vi_id key;
@@ -569,16 +531,12 @@ static void publish_view(struct daemon *d, const struct gossip_member *m, const 
     if (!f)
         return;
     fed_domain_key(&key, c->domain);
-    snprintf(v.summary.domain, sizeof v.summary.domain, "%s", c->domain);
-    if (gossip_record_get(d->fed->gossip, FED_RECORD_SUMMARY, &key, &r))
-        (void)fed_summary_decode(&v.summary, r.bytes, r.len);
+    represent_view(d->fed->gossip, &key, c->domain, (uint64_t)vi_clock_wall(), f->view.version, &v);
     daemon_gossip_addr(&a, &m->addr);
     memcpy(v.rep.ed, c->ed, CERT_KEY);
     memcpy(v.rep.x, c->x, CERT_KEY);
     snprintf(v.rep.addr, sizeof v.rep.addr, "%s", mesh_addr_format(&a, text));
     snprintf(v.rep_host, sizeof v.rep_host, "%s", c->host);
-    if (v.version <= f->view.version)
-        v.version = f->view.version + 1;
     n = fed_view_encode(&v, d->me.ed_sk, b, sizeof b);
     if (n > 0 && !put(d->gossip, FED_RECORD_VIEW, &key, &d->me.id, v.version, b, (size_t)n, 0))
         fed_take(d, FED_RECORD_VIEW, b, (size_t)n, 0);
@@ -621,12 +579,12 @@ void represent_tick(struct daemon *d, vi_time now)
     struct vi_id to[REP_FIRST];
     if (f->ranks_stale) {
         f->ranks_stale = false;
-        rank(d, now);
+        represent_rank(&f->rep, now, d->gossip, &d->me.id, &f->meta);
     }
     if (rep_tick(&f->rep, now))
         for (unsigned n = rep_standbys(&f->rep, to); n > 0; n--)
             calls_tell(d->calls, &to[n - 1], CALL_DECLARE, NULL, 0);
-    say(d);
+    f->ranks_stale |= represent_say(&f->rep, now, d->gossip, &f->meta);
     if (f->rep.acting && !f->gossip && fed_any(d))
         begin(d);
     else if (f->gossip && (!f->rep.acting || !fed_any(d)))

@@ -32,6 +32,9 @@
 #define FED_DOMAINS      100 /* that a domain is federated with, at most */
 #define FED_SEEDS        3   /* of a card or a trust */
 #define FED_TAGS         16  /* environments of a presence, at most: the others stay in the domain */
+#define FED_STALE       (60 * VI_SEC) /* a summary that old says nothing any more */
+#define FED_PUBLISH     (10 * VI_SEC) /* a representative says its domain's summary to the others so often … */
+#define FED_VIEW        (30 * VI_SEC) /* … and the others' to its members */
 #define FED_CARD_PREFIX  "violin-domain1-"
 #define FED_CARD_TEXT    1024
 

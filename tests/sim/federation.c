@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "gossip/idmap.h"
+#include "peer/represent.h"
 #include "tests/sim/gossip_peers.h"
 
 #define SUMMARY_KIND   3
@@ -102,8 +103,8 @@ static bool admit_any(void *arg, const struct vi_id *id, const uint8_t key[GOSSI
     return len == sizeof(unsigned);
 }
 
-static bool accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
-                   uint64_t version, const uint8_t *bytes, size_t len)
+static bool accepted(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
+                     uint64_t version, const uint8_t *bytes, size_t len)
 {
     (void)arg, (void)key, (void)origin, (void)version, (void)bytes;
     return (kind == SUMMARY_KIND && len <= 512) || (kind == CONTACTS_KIND && len <= CONTACTS * 4);
@@ -134,7 +135,7 @@ static struct gossip *new_core(struct host *h, bool fed, vi_time now)
     c.sign = sign;
     c.verify = verify;
     c.admit = fed ? admit_any : admit_own;
-    c.accept = accept;
+    c.accept = accepted;
     return gossip_new(&c, &d->rng, now);
 }
 
@@ -177,31 +178,9 @@ static void seed(struct host *h, struct gossip *g, unsigned to, vi_time now)
 
 /* ---- representing ------------------------------------------------------------------------------------ */
 
-static struct rep_rank rank_of(const struct gossip_member *m)
-{
-    struct rep_rank r = {.id = m->id};
-    struct rep_meta meta;
-
-    rep_meta_decode(&meta, m->meta, m->meta_len);
-    r.degraded = meta.degraded;
-    r.started = meta.started;
-    return r;
-}
-
 static void ranks(struct host *h, vi_time now)
 {
-    struct rep_rank own = {.id = h->f->disk[h->n].id, .degraded = h->meta.degraded, .started = h->meta.started};
-    struct rep_first first = {0};
-    struct gossip_member m;
-    size_t pos = 0;
-
-    while (gossip_member_next(h->domain, &pos, &m)) {
-        struct rep_rank r = rank_of(&m);
-
-        if (m.state == GOSSIP_ALIVE)
-            rep_offer(&first, &r);
-    }
-    rep_set(&h->rep, now, &first, &own);
+    represent_rank(&h->rep, now, h->domain, &h->f->disk[h->n].id, &h->meta);
 }
 
 static void contacts_in(struct host *h, vi_time now)
@@ -249,18 +228,11 @@ static void end_acting(struct host *h, vi_time now)
 
 static void put(struct host *h, struct gossip *g, uint8_t kind, const void *bytes, size_t len, vi_time now)
 {
-    struct gossip_event ev = {.kind = GOSSIP_EV_SET_RECORD};
-    uint8_t key[4];
+    struct vi_id key;
     unsigned d = domain_of(h->f, h->n);
 
-    memcpy(key, &d, sizeof key);
-    ev.record.kind = kind;
-    vi_id_hash(&ev.record.key, FEDERATION_TAG, key, sizeof key, NULL, 0);
-    ev.record.origin = h->f->disk[h->n].id;
-    ev.record.version = (uint64_t)now;
-    ev.record.bytes = bytes;
-    ev.record.len = len;
-    gossip_step(g, now, &ev);
+    vi_id_hash(&key, FEDERATION_TAG, &d, sizeof d, NULL, 0);
+    (void)represent_put(g, now, kind, &key, &h->f->disk[h->n].id, (uint64_t)now, bytes, len, 0);
 }
 
 /* The domain's summary to the others, and whom we know of them to our own domain. */
@@ -341,13 +313,9 @@ static void stop(void *arg, unsigned n, void *node)
 
 static void declared(struct host *h, unsigned from, vi_time now)
 {
-    struct gossip_member m;
-    struct rep_rank r;
+    bool tell;
 
-    if (!gossip_member_find(h->domain, &h->f->disk[from].id, &m))
-        return;
-    r = rank_of(&m);
-    if (rep_declaration(&h->rep, now, &r))
+    if (!represent_declared(&h->rep, now, h->domain, &h->f->disk[from].id, &tell) && tell)
         post(h, DECLARATION, from, NULL, 0);
 }
 
