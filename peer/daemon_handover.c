@@ -281,6 +281,9 @@ static void do_hv(struct daemon *d, const struct handover_effect *fx)
     case HANDOVER_OP_DESTROY:
         err = d->hv->ops->destroy(d->hv, fx->domid, &w->guest, on_hv_done, w);
         break;
+    default: /* no guest here has disks that move */
+        err = VI_EUNSUPPORTED;
+        break;
     }
     if (err)
         hv_ended(w, err, "the hypervisor can't be asked", 0);

@@ -16,7 +16,11 @@ const char *const handover_fault_points[] = {
     "handover.accept.sent", "handover.ready.sent", "handover.renew.sent", "handover.restored.sent",
     "handover.go.sent", "handover.running.sent", "handover.done.sent", "handover.abort.sent",
     "handover.aborted.sent", "handover.ask.sent", "handover.unknown.sent",
-    "handover.lost.sent", NULL};
+    "handover.lost.sent",
+    /* of guests with disks */
+    "handover.mirroring.journalled", "handover.complete.journalled", "handover.synced.sent", "handover.complete.sent",
+    "handover.disks.made", "handover.disks.mirrored", "handover.disks.owned", "handover.disks.retired",
+    "handover.disks.discarded", NULL};
 
 const char *handover_state_text(enum handover_state st)
 {
@@ -33,6 +37,9 @@ const char *handover_state_text(enum handover_state st)
     case HS_RESUMING: return "resuming";
     case HS_ABORTED: case HD_ABORTED: return "aborted";
     case HS_REFUSED: return "refused";
+    case HS_MIRRORING: return "mirroring";
+    case HS_SYNCING: return "syncing";
+    case HS_SYNCED: return "synced";
     case HD_ADMITTING: return "admitting";
     case HD_RESERVED: return "reserved";
     case HD_PREPARING: return "preparing";
@@ -42,6 +49,8 @@ const char *handover_state_text(enum handover_state st)
     case HD_OWNED: return "owned";
     case HD_RUNNING: return "running";
     case HD_LOST: return "lost";
+    case HD_COMPLETING: return "completing";
+    case HD_COMPLETE: return "complete";
     }
     return "?";
 }
@@ -155,10 +164,11 @@ void ho_hv(struct handovers *s, struct handover *h, enum handover_op op)
 
 struct handovers *handovers_new(const struct handover_config *cfg, struct vi_rng *rng, vi_time now)
 {
-    struct handovers *s = calloc(1, sizeof *s);
+    struct handovers *s = malloc(sizeof *s);
     (void)now;
     if (!s)
         return NULL;
+    memset(s, 0, offsetof(struct handovers, effects));
     s->cfg = *cfg;
     s->rng = rng;
     return s;
@@ -185,6 +195,12 @@ const struct handover_effect *handovers_effect(struct handovers *s)
     return fx;
 }
 
+/* Does a tick concern it? A mirror takes its time, and meanwhile the lease is renewed and its progress watched. */
+static bool ticks(const struct handover *h)
+{
+    return h->used && !h->over && (h->wait == W_NONE || (h->wait == W_HV && h->state == HS_MIRRORING));
+}
+
 vi_time handovers_deadline(const struct handovers *s)
 {
     vi_time t = VI_NEVER;
@@ -192,7 +208,7 @@ vi_time handovers_deadline(const struct handovers *s)
         const struct handover *h = &s->h[i];
         if (h->used && h->over && h->since + SHOWN_FOR + 1 < t)
             t = h->since + SHOWN_FOR + 1;
-        if (h->used && !h->over && h->wait == W_NONE && h->next < t)
+        if (ticks(h) && h->next < t)
             t = h->next;
     }
     return t;
@@ -204,7 +220,7 @@ static int start(struct handovers *s, vi_time now, const struct handover_event *
 {
     struct handover *h;
     if (ev->guest->description_len > HANDOVER_DESCRIPTION || ev->guest->n_macs > TRANSFER_MACS ||
-        vi_id_equal(&ev->peer, &s->cfg.self))
+        !ho_disks_ok(ev->guest) || vi_id_equal(&ev->peer, &s->cfg.self))
         return VI_EINVAL;
     if (handover_has_guest(s, &ev->guest->uuid))
         return VI_EEXIST;
@@ -220,6 +236,10 @@ static int start(struct handovers *s, vi_time now, const struct handover_event *
     h->guest = *ev->guest;
     h->domid = ev->guest->domid;
     h->epoch = ev->epoch + 1;
+    if (!ho_fits(h)) {
+        h->used = false;
+        return VI_EINVAL;
+    }
     source_start(s, now, h);
     return 0;
 }
@@ -237,7 +257,7 @@ static void message(struct handovers *s, vi_time now, const struct handover_even
         else if (m.kind == M_OFFER)
             ho_reply(s, &ev->peer, &m.id, M_REFUSE);
         else if (m.kind == M_ABORT || m.kind == M_ASK || m.kind == M_GO || m.kind == M_RESTORED ||
-                 m.kind == M_RUNNING || m.kind == M_ABORTED)
+                 m.kind == M_RUNNING || m.kind == M_ABORTED || m.kind == M_SYNCED || m.kind == M_COMPLETE)
             ho_reply(s, &ev->peer, &m.id, M_UNKNOWN);
         return;
     }
@@ -262,7 +282,8 @@ static void persisted(struct handovers *s, vi_time now, struct handover *h, int 
         snprintf(h->why, sizeof h->why, "%s", why ? why : "the journal can't be written");
         h->persist_failed = true;
         h->next = now + RETRY;
-        if (h->role == HANDOVER_SOURCE && h->recorded == HS_STREAMING && h->state == HS_STREAMING) {
+        if (h->role == HANDOVER_SOURCE && h->recorded == h->state &&
+            (h->state == HS_MIRRORING || (h->state == HS_STREAMING && !h->guest.n_disks))) {
             ho_send(s, h, M_ABORT); /* nothing is on any disk of ours, and nobody touched the guest */
             ho_state(s, now, h, HS_ABORTED, NULL);
             ho_over(s, now, h, VI_EIO);
@@ -298,7 +319,7 @@ static void tick(struct handovers *s, vi_time now)
             h->used = false;
             continue;
         }
-        if (!h->used || h->over || h->wait != W_NONE || h->next > now)
+        if (!ticks(h) || h->next > now)
             continue;
         if (!write_again(s, h)) {
             if (h->role == HANDOVER_SOURCE)
@@ -307,7 +328,7 @@ static void tick(struct handovers *s, vi_time now)
                 dest_tick(s, now, h);
         }
         h->retry = h->retry * 2 > RETRY_MOST ? RETRY_MOST : h->retry * 2;
-        if (h->state == HS_STREAMING || h->state == HS_SUSPENDED)
+        if (h->state == HS_STREAMING || h->state == HS_SUSPENDED || h->state == HS_MIRRORING)
             h->retry = LEASE_RENEW;
         if (h->next <= now)
             h->next = now + h->retry;
@@ -319,8 +340,10 @@ static void tick(struct handovers *s, vi_time now)
 static void stream_ended(struct handovers *s, vi_time now, struct handover *h, int err, const char *why)
 {
     /* how the guest's copy fared is for suspend and restore to say; only a stream that never came to
-     * either of them must be noticed here */
-    if (err && h->role == HANDOVER_SOURCE && h->state == HS_SUSPENDED)
+     * either of them must be noticed here. Nor does it matter any more when the other has the guest: how its disks fare,
+     * their own streams tell */
+    if (err && h->role == HANDOVER_SOURCE && !h->restored_seen &&
+        (h->state == HS_SUSPENDED || h->state == HS_SYNCING || h->state == HS_SYNCED))
         source_abort(s, now, h, why ? why : "the stream was cut");
 }
 
@@ -376,8 +399,10 @@ static int resolve(struct handovers *s, vi_time now, struct handover *h, bool ke
         ho_over(s, now, h, h->err ? h->err : VI_ECANCELED);
         return 0;
     }
-    if (h->over || !h->undecided)
+    if (h->over || !h->undecided || h->wait == W_HV)
         return VI_ESTATE;
+    if (keep && h->guest.n_disks && h->state == HD_RESTORED)
+        return VI_ESTATE; /* its disks aren't whole here: it can't go on */
     h->undecided = false;
     if (h->role == HANDOVER_SOURCE) {
         if (keep) {
@@ -389,8 +414,7 @@ static int resolve(struct handovers *s, vi_time now, struct handover *h, bool ke
             ho_hv(s, h, HANDOVER_OP_DESTROY);
         }
     } else if (h->state == HD_LOST) {
-        ho_state(s, now, h, HD_ABORTED, "decided by an operator");
-        ho_over(s, now, h, VI_ECANCELED);
+        dest_decided(s, now, h, keep, "decided by an operator");
     } else if (keep) {
         ho_state(s, now, h, HD_CHECKING, "decided by an operator: kept here");
         ho_hv(s, h, HANDOVER_OP_QUERY);
@@ -407,7 +431,7 @@ static int on_handover(struct handovers *s, vi_time now, struct handover *h, con
         persisted(s, now, h, ev->err, ev->why);
         break;
     case HANDOVER_EV_ADMITTED:
-        dest_admitted(s, now, h, ev->err, ev->why);
+        dest_admitted(s, now, h, ev);
         break;
     case HANDOVER_EV_HV:
         if (h->wait != W_HV)
@@ -425,6 +449,9 @@ static int on_handover(struct handovers *s, vi_time now, struct handover *h, con
             ho_hv(s, h, HANDOVER_OP_RESTORE);
             ho_fault(s, "handover.stream.arriving");
         }
+        break;
+    case HANDOVER_EV_PROGRESS:
+        source_progress(now, h, ev->done, ev->compared);
         break;
     case HANDOVER_EV_STREAM:
         stream_ended(s, now, h, ev->err, ev->why);
@@ -471,6 +498,7 @@ static void view(const struct handover *h, struct handover_view *v)
     v->since = h->since;
     v->over = h->over;
     v->undecided = h->undecided;
+    v->done = h->done;
     memcpy(v->why, h->why, sizeof v->why);
 }
 
@@ -513,6 +541,51 @@ bool handover_expects_stream(const struct handovers *s, const struct vi_id *id, 
     return false;
 }
 
+static bool is_arriving(const struct handover *h)
+{
+    return h->used && !h->over && h->role == HANDOVER_DESTINATION && h->state != HD_ABORTED && h->state != HD_LOST &&
+           h->state != HD_RUNNING && h->state != HD_ADMITTING;
+}
+
+bool handover_brings(const struct handovers *s, const struct vi_id *uuid)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++)
+        if (is_arriving(&s->h[i]) && vi_id_equal(&s->h[i].guest.uuid, uuid))
+            return true;
+    return false;
+}
+
+bool handover_expects_disk(const struct handovers *s, const struct vi_id *id, const struct vi_id *peer, unsigned i)
+{
+    struct handover_view v;
+    return handover_find(s, id, &v) && i < v.guest->n_disks && handover_expects_stream(s, id, peer);
+}
+
+bool handover_has_disk(const struct handovers *s, const struct vi_id *disk)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *h = &s->h[i];
+        if (!h->used || h->over || h->state == HS_ABORTED || h->state == HD_ABORTED || h->state == HD_RUNNING)
+            continue;
+        for (unsigned k = 0; k < h->guest.n_disks; k++)
+            if (vi_id_equal(&h->guest.disks[k].id, disk))
+                return true;
+    }
+    return false;
+}
+
+uint64_t handover_promised_sectors(const struct handovers *s)
+{
+    uint64_t sectors = 0;
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *h = &s->h[i];
+        for (unsigned k = 0; h->used && !h->over && k < h->guest.n_disks; k++)
+            if (h->state == HD_RESERVED || h->state == HD_PREPARING)
+                sectors += h->guest.disks[k].sectors;
+    }
+    return sectors;
+}
+
 unsigned handover_promised(const struct handovers *s, uint64_t *kb, double *pct)
 {
     unsigned n = 0;
@@ -520,8 +593,7 @@ unsigned handover_promised(const struct handovers *s, uint64_t *kb, double *pct)
     *pct = 0;
     for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
         const struct handover *h = &s->h[i];
-        if (!h->used || h->over || h->role != HANDOVER_DESTINATION || h->state == HD_ABORTED ||
-            h->state == HD_LOST || h->state == HD_RUNNING || h->state == HD_ADMITTING)
+        if (!is_arriving(h))
             continue;
         n++;
         *kb += h->guest.kb;

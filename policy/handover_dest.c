@@ -1,9 +1,12 @@
-/* The handover's destination: see handover.h and the tables in policy/README.md.
+/* The handover's destination: see handover.h and the tables in policy/handover.md.
  *
  * Happy path: ADMITTING → RESERVED → (ACCEPT) on disk: READY → the stream, RESTORING → on disk: RESTORED →
  * (GO) CHECKING → on disk: OWNED → unpaused, seen running → RUNNING → (DONE) forgotten.
  * It never lets the guest run without GO. From RESTORED on no timer ends it: only the source's ABORT, or
- * a person. */
+ * a person.
+ *
+ * With disks: room for them is made before READY is said. RESTORED → (SYNCED) COMPLETING → on disk: COMPLETE → (GO).
+ * From OWNED on its copy is the true one, before that it is none: given up, it is thrown away. */
 #include <stdio.h>
 #include <string.h>
 
@@ -49,16 +52,26 @@ void dest_offer(struct handovers *s, vi_time now, const struct vi_id *from, cons
     ho_push(s, h, HANDOVER_FX_ADMIT);
 }
 
-void dest_admitted(struct handovers *s, vi_time now, struct handover *h, int err, const char *why)
+/* An old copy is good to build on if the source can tell what has changed since. */
+static void agree_on_bases(struct handover *h, const struct vi_id *bases)
+{
+    for (unsigned i = 0; i < h->guest.n_disks; i++) {
+        struct handover_disk *k = &h->guest.disks[i];
+        k->base = !vi_id_is_zero(&k->since) && vi_id_equal(&bases[i], &k->since);
+    }
+}
+
+void dest_admitted(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
 {
     if (h->state != HD_ADMITTING)
         return;
-    if (err) {
-        ho_state(s, now, h, HD_ABORTED, why ? why : vi_strerror(err));
+    if (ev->err) {
+        ho_state(s, now, h, HD_ABORTED, ev->why ? ev->why : vi_strerror(ev->err));
         ho_send(s, h, M_REFUSE);
-        ho_over(s, now, h, err);
+        ho_over(s, now, h, ev->err);
         return;
     }
+    agree_on_bases(h, ev->bases);
     h->until = now + LEASE;
     ho_state(s, now, h, HD_RESERVED, NULL);
     ho_send(s, h, M_RESERVE);
@@ -80,7 +93,8 @@ void dest_abort(struct handovers *s, vi_time now, struct handover *h, const char
     case HD_ADMITTING: case HD_RESERVED:
         let_go(s, now, h, why);
         break;
-    case HD_PREPARING: case HD_READY: case HD_RESTORING: case HD_RESTORED: case HD_CHECKING:
+    case HD_PREPARING: case HD_READY: case HD_RESTORING: case HD_RESTORED: case HD_COMPLETING: case HD_COMPLETE:
+    case HD_CHECKING:
         ho_push(s, h, HANDOVER_FX_END_STREAM);
         ho_state(s, now, h, HD_ABORTING, why);
         h->undecided = false;
@@ -95,10 +109,50 @@ void dest_abort(struct handovers *s, vi_time now, struct handover *h, const char
     }
 }
 
+/* Its disks here are the true ones before it runs on them. */
 static void owned(struct handovers *s, struct handover *h)
 {
     activate(s, h);
-    ho_hv(s, h, HANDOVER_OP_UNPAUSE);
+    ho_hv(s, h, h->guest.n_disks ? HANDOVER_OP_OWN : HANDOVER_OP_UNPAUSE);
+}
+
+/* Nothing of the guest stays here: its disks neither. */
+static void nothing_stays(struct handovers *s, vi_time now, struct handover *h)
+{
+    if (h->guest.n_disks && !h->disks_done)
+        ho_hv(s, h, HANDOVER_OP_DISCARD);
+    else
+        given_up(s, now, h);
+}
+
+void dest_decided(struct handovers *s, vi_time now, struct handover *h, bool keep, const char *why)
+{
+    if (!h->guest.n_disks) {
+        let_go(s, now, h, why);
+        return;
+    }
+    h->let_go_then = true;
+    snprintf(h->why, sizeof h->why, "%s", why);
+    ho_hv(s, h, keep ? HANDOVER_OP_OWN : HANDOVER_OP_DISCARD);
+}
+
+/* All of it is here once the source has finished and what came is on the disk. */
+static void synced(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->synced = true;
+    if (h->state == HD_RESTORED && h->wait == W_NONE) {
+        ho_state(s, now, h, HD_COMPLETING, NULL);
+        ho_hv(s, h, HANDOVER_OP_COMPLETE);
+    } else if (h->state == HD_COMPLETE && h->wait == W_NONE)
+        ho_send(s, h, M_COMPLETE);
+    else if (h->state == HD_ABORTED)
+        ho_send(s, h, M_ABORTED);
+}
+
+/* GO may come: for a guest with disks only once they are complete. */
+static bool waits_for_go(const struct handover *h)
+{
+    return h->state == (h->guest.n_disks ? HD_COMPLETE : HD_RESTORED) && h->wait == W_NONE;
 }
 
 static void take_go(struct handovers *s, vi_time now, struct handover *h, const struct message *m)
@@ -145,8 +199,12 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
         else if (h->state == HD_ABORTED)
             ho_send(s, h, M_ABORTED);
         break;
+    case M_SYNCED:
+        if (h->guest.n_disks)
+            synced(s, now, h);
+        break;
     case M_GO:
-        if (h->state == HD_RESTORED && h->wait == W_NONE)
+        if (waits_for_go(h))
             take_go(s, now, h, m);
         else if (h->state == HD_RUNNING)
             ho_send(s, h, M_RUNNING);
@@ -157,14 +215,16 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
         break;
     case M_ABORT:
         h->told = true;
-        if (h->state == HD_ABORTED || h->state == HD_LOST)
+        if (h->state == HD_ABORTED)
             given_up(s, now, h);
+        else if (h->state == HD_LOST && h->wait != W_HV)
+            nothing_stays(s, now, h);
         else
             dest_abort(s, now, h, "given up by the source");
         break;
     case M_DONE:
-        if (h->state == HD_LOST)
-            let_go(s, now, h, "decided by an operator at the source");
+        if (h->state == HD_LOST && h->wait != W_HV) /* its copy there is gone: what is here of its disks is all there is */
+            dest_decided(s, now, h, true, "decided by an operator at the source");
         else if (h->state == HD_RUNNING) {
             ho_state(s, now, h, HD_DONE, "");
             ho_over(s, now, h, 0);
@@ -175,20 +235,24 @@ void dest_message(struct handovers *s, vi_time now, struct handover *h, const st
             break;
         if (h->state == HD_RESTORED)
             ho_send(s, h, M_RESTORED);
+        else if (h->state == HD_COMPLETE)
+            ho_send(s, h, M_COMPLETE);
         else if (h->state == HD_RUNNING)
             ho_send(s, h, M_RUNNING);
         else if (h->state == HD_ABORTED)
             ho_send(s, h, M_ABORTED);
         break;
     case M_UNKNOWN:
-        if (h->state == HD_RESTORED) {
+        if (h->state == HD_RESTORED || h->state == HD_COMPLETE) {
             h->undecided = true;
             snprintf(h->why, sizeof h->why,
                      "the source has lost its journal: look whether the guest runs there, then resolve");
         } else if (h->state == HD_ABORTED)
             ho_over(s, now, h, VI_ECANCELED);
-        else if (h->state == HD_LOST)
+        else if (h->state == HD_LOST && !h->guest.n_disks)
             let_go(s, now, h, "the source knows of it no more");
+        else if (h->state == HD_LOST) /* its disks are here, and perhaps there: not thrown away, and not started from */
+            snprintf(h->why, sizeof h->why, "the source knows of it no more: look whether it has the guest, then resolve");
         else if (h->state == HD_RUNNING) { /* it has forgotten because it is done */
             ho_state(s, now, h, HD_DONE, "");
             ho_over(s, now, h, 0);
@@ -220,7 +284,14 @@ static void clean_up(struct handovers *s, vi_time now, struct handover *h)
     else if (h->recovered && vi_id_equal(&h->boot, &s->cfg.boot) && !comes_otherwise(s, h))
         ho_hv(s, h, HANDOVER_OP_QUERY);
     else
-        given_up(s, now, h);
+        nothing_stays(s, now, h);
+}
+
+static void ready(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->until = now + SILENT_FOR;
+    ho_state(s, now, h, HD_READY, NULL);
+    ho_send(s, h, M_READY);
 }
 
 void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
@@ -232,14 +303,22 @@ void dest_persisted(struct handovers *s, vi_time now, struct handover *h)
     switch (h->recorded) {
     case HD_READY:
         ho_fault(s, "handover.receiving.journalled");
-        h->until = now + SILENT_FOR;
-        ho_state(s, now, h, HD_READY, NULL);
-        ho_send(s, h, M_READY);
+        if (h->guest.n_disks)
+            ho_hv(s, h, HANDOVER_OP_MAKE);
+        else
+            ready(s, now, h);
         break;
     case HD_RESTORED:
         ho_fault(s, "handover.restored.journalled");
         ho_state(s, now, h, HD_RESTORED, NULL);
         ho_send(s, h, M_RESTORED);
+        if (h->synced)
+            synced(s, now, h);
+        break;
+    case HD_COMPLETE:
+        ho_fault(s, "handover.complete.journalled");
+        ho_state(s, now, h, HD_COMPLETE, NULL);
+        ho_send(s, h, M_COMPLETE);
         break;
     case HD_OWNED:
         ho_fault(s, "handover.owned.journalled");
@@ -286,7 +365,9 @@ static void looked(struct handovers *s, vi_time now, struct handover *h, const s
         }
         break;
     case HD_OWNED:
-        if (d->there && d->running) { /* in another domain by now, if it was rebooted meanwhile */
+        if (h->guest.n_disks && !h->disks_done)
+            ho_hv(s, h, HANDOVER_OP_OWN); /* before all else: whatever becomes of the guest, they are its disks */
+        else if (d->there && d->running) { /* in another domain by now, if it was rebooted meanwhile */
             h->domid = d->domid;
             ho_persist(s, h, HD_RUNNING);
         } else if (ours && d->paused)
@@ -303,7 +384,7 @@ static void looked(struct handovers *s, vi_time now, struct handover *h, const s
             h->domid = d->domid;
             ho_hv(s, h, HANDOVER_OP_DESTROY);
         } else
-            given_up(s, now, h);
+            nothing_stays(s, now, h);
         break;
     default:
         h->wait = W_NONE;
@@ -324,6 +405,50 @@ static void restored(struct handovers *s, vi_time now, struct handover *h, const
         ho_persist(s, h, HD_RESTORED);
 }
 
+/* The disks' part of it ended. */
+static void disks_done(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    bool making = h->op == HANDOVER_OP_MAKE || h->op == HANDOVER_OP_COMPLETE;
+    if (making && h->state == HD_ABORTING) { /* given up meanwhile */
+        ho_persist(s, h, HD_ABORTED);
+        return;
+    }
+    if (making && ev->err) {
+        ho_state(s, now, h, HD_ABORTING, ev->why ? ev->why : "its disks could not be taken");
+        ho_persist(s, h, HD_ABORTED);
+        return;
+    }
+    if (ev->err) { /* asked again by the tick, or when the source says it again */
+        h->wait = W_NONE;
+        return;
+    }
+    switch (h->op) {
+    case HANDOVER_OP_MAKE:
+        ho_fault(s, "handover.disks.made");
+        ready(s, now, h);
+        break;
+    case HANDOVER_OP_COMPLETE:
+        ho_persist(s, h, HD_COMPLETE);
+        break;
+    case HANDOVER_OP_OWN:
+        h->disks_done = true;
+        ho_fault(s, "handover.disks.owned");
+        if (h->let_go_then)
+            let_go(s, now, h, NULL);
+        else
+            ho_hv(s, h, HANDOVER_OP_UNPAUSE);
+        break;
+    default: /* DISCARD */
+        h->disks_done = true;
+        ho_fault(s, "handover.disks.discarded");
+        if (h->let_go_then)
+            let_go(s, now, h, NULL);
+        else
+            given_up(s, now, h);
+        break;
+    }
+}
+
 void dest_hv(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
 {
     switch (h->op) {
@@ -342,7 +467,10 @@ void dest_hv(struct handovers *s, vi_time now, struct handover *h, const struct 
             break;
         }
         h->domid = 0;
-        given_up(s, now, h);
+        nothing_stays(s, now, h);
+        break;
+    case HANDOVER_OP_MAKE: case HANDOVER_OP_COMPLETE: case HANDOVER_OP_OWN: case HANDOVER_OP_DISCARD:
+        disks_done(s, now, h, ev);
         break;
     default:
         break;
@@ -364,6 +492,9 @@ void dest_tick(struct handovers *s, vi_time now, struct handover *h)
         break;
     case HD_RESTORED:
         ho_send(s, h, h->recovered ? M_ASK : M_RESTORED);
+        break;
+    case HD_COMPLETE:
+        ho_send(s, h, h->recovered ? M_ASK : M_COMPLETE);
         break;
     case HD_PREPARING:
         ho_persist(s, h, HD_READY);
@@ -402,9 +533,9 @@ void dest_recover(struct handovers *s, vi_time now, struct handover *h)
         ho_state(s, now, h, HD_ABORTING, "the destination's peer was restarted");
         ho_persist(s, h, HD_ABORTED);
         break;
-    case HD_RESTORED:
+    case HD_RESTORED: case HD_COMPLETE:
         if (same_boot) {
-            ho_state(s, now, h, HD_RESTORED, "asking the source");
+            ho_state(s, now, h, h->recorded, "asking the source");
             ho_push(s, h, HANDOVER_FX_PREPARE);
             ho_send(s, h, M_ASK);
         } else {

@@ -1,8 +1,11 @@
-/* The handover's source: see handover.h and the tables in policy/README.md.
+/* The handover's source: see handover.h and the tables in policy/handover.md.
  *
  * Happy path: OFFERED → (RESERVE) ACCEPTED → (READY) STREAMING → suspended, on disk: SUSPENDED →
  * (RESTORED) CHECKING → on disk: GO → (RUNNING) DESTROYING → on disk: DONE.
- * Everything before GO may be given up: on disk ABORTED, then the guest goes on, then the other is told. */
+ * Everything before GO may be given up: on disk ABORTED, then the guest goes on, then the other is told.
+ *
+ * With disks: (READY) on disk: MIRRORING → all in sync: STREAMING → SUSPENDED → SYNCING, what was under way is written
+ * on both sides → SYNCED, said → (COMPLETE) CHECKING. Given up: the mirror is taken down before the guest goes on. */
 #include <stdio.h>
 #include <string.h>
 
@@ -32,7 +35,7 @@ void source_abort(struct handovers *s, vi_time now, struct handover *h, const ch
     case HS_OFFERED: case HS_ACCEPTED:
         give_up_early(s, now, h, HS_ABORTED, why);
         break;
-    case HS_STREAMING: case HS_SUSPENDED: case HS_CHECKING:
+    case HS_MIRRORING: case HS_STREAMING: case HS_SUSPENDED: case HS_SYNCING: case HS_SYNCED: case HS_CHECKING:
         ho_push(s, h, HANDOVER_FX_END_STREAM);
         h->err = VI_ECANCELED;
         ho_state(s, now, h, HS_ABORTING, why);
@@ -53,6 +56,69 @@ static void check(struct handovers *s, vi_time now, struct handover *h)
     ho_hv(s, h, HANDOVER_OP_QUERY);
 }
 
+/* The destination has room for the disks, on what it has of them. */
+static void reserved(struct handovers *s, vi_time now, struct handover *h, const struct message *m)
+{
+    if (m->n_bases != h->guest.n_disks)
+        return;
+    for (unsigned i = 0; i < m->n_bases; i++)
+        if (m->bases[i] && vi_id_is_zero(&h->guest.disks[i].since))
+            return; /* there can't be one */
+    for (unsigned i = 0; i < m->n_bases; i++)
+        h->guest.disks[i].base = m->bases[i];
+    h->until = now + (h->guest.n_disks ? DISKS_FOR : OFFER_FOR);
+    ho_state(s, now, h, HS_ACCEPTED, NULL);
+    ho_send(s, h, M_ACCEPT);
+}
+
+/* On disk before anything touches the guest or its disks: a restart must know what may have been begun. */
+static void ready_there(struct handovers *s, vi_time now, struct handover *h)
+{
+    enum handover_state st = h->guest.n_disks ? HS_MIRRORING : HS_STREAMING;
+    ho_state(s, now, h, st, NULL);
+    ho_persist(s, h, st);
+}
+
+static void restored_there(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->restored_seen = true;
+    switch (h->state) {
+    case HS_SUSPENDED:
+        if (h->wait == W_NONE && !h->guest.n_disks)
+            check(s, now, h);
+        else if (h->wait == W_NONE && h->restarted)
+            source_abort(s, now, h, "its disks were not complete at the destination when this host was restarted");
+        break;
+    case HS_SYNCED:
+        if (h->wait == W_NONE)
+            ho_send(s, h, M_SYNCED);
+        break;
+    case HS_GO:
+        if (h->wait == W_NONE)
+            ho_send(s, h, M_GO);
+        break;
+    case HS_ABORTED:
+        ho_send(s, h, M_ABORT);
+        break;
+    default:
+        break;
+    }
+}
+
+static void complete_there(struct handovers *s, vi_time now, struct handover *h)
+{
+    bool waits = h->state == HS_SYNCED || (h->state == HS_SUSPENDED && h->restarted);
+    if (!h->guest.n_disks)
+        return;
+    h->complete = true;
+    if (waits && h->wait == W_NONE)
+        check(s, now, h);
+    else if (h->state == HS_GO && h->wait == W_NONE)
+        ho_send(s, h, M_GO);
+    else if (h->state == HS_ABORTED)
+        ho_send(s, h, M_ABORT);
+}
+
 static void running_there(struct handovers *s, vi_time now, struct handover *h)
 {
     h->undecided = false;
@@ -70,27 +136,18 @@ void source_message(struct handovers *s, vi_time now, struct handover *h, const 
         }
         break;
     case M_RESERVE:
-        if (h->state == HS_OFFERED) {
-            h->until = now + OFFER_FOR;
-            ho_state(s, now, h, HS_ACCEPTED, NULL);
-            ho_send(s, h, M_ACCEPT);
-        }
+        if (h->state == HS_OFFERED)
+            reserved(s, now, h, m);
         break;
     case M_READY:
-        if (h->state == HS_ACCEPTED) {
-            ho_state(s, now, h, HS_STREAMING, NULL);
-            /* on disk before anything touches the guest: a restart must know that it may be suspended */
-            ho_persist(s, h, HS_STREAMING);
-        }
+        if (h->state == HS_ACCEPTED)
+            ready_there(s, now, h);
         break;
     case M_RESTORED:
-        h->restored_seen = true;
-        if (h->state == HS_SUSPENDED && h->wait == W_NONE)
-            check(s, now, h);
-        else if (h->state == HS_GO && h->wait == W_NONE)
-            ho_send(s, h, M_GO);
-        else if (h->state == HS_ABORTED)
-            ho_send(s, h, M_ABORT);
+        restored_there(s, now, h);
+        break;
+    case M_COMPLETE:
+        complete_there(s, now, h);
         break;
     case M_RUNNING:
         if (h->state == HS_GO && h->wait == W_NONE)
@@ -160,9 +217,52 @@ static void journalled_go(struct handovers *s, vi_time now, struct handover *h)
     ho_send(s, h, M_GO);
 }
 
+/* Another handover of this guest has its copy in hand: what an older one left is not for us to resume. */
+static bool moves_otherwise(const struct handovers *s, const struct handover *h)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
+        const struct handover *o = &s->h[i];
+        if (o != h && o->used && !o->over && o->role == HANDOVER_SOURCE &&
+            vi_id_equal(&o->guest.uuid, &h->guest.uuid) && o->state != HS_ABORTED && o->state != HS_RESUMING)
+            return true;
+    }
+    return false;
+}
+
+/* SUSPENDED is on the disk. */
+static void suspended_here(struct handovers *s, vi_time now, struct handover *h)
+{
+    h->until = now + 2 * SILENT_FOR;
+    ho_state(s, now, h, HS_SUSPENDED, NULL);
+    if (h->guest.n_disks) {
+        ho_state(s, now, h, HS_SYNCING, NULL);
+        ho_hv(s, h, HANDOVER_OP_FINISH);
+    } else if (h->restored_seen)
+        check(s, now, h);
+}
+
+/* ABORTED is on the disk: the mirror is taken down, then the guest goes on. Not where another handover of the guest
+ * has it in hand. */
+static void resuming(struct handovers *s, struct handover *h)
+{
+    if (h->guest.n_disks && !h->disks_done && !moves_otherwise(s, h))
+        ho_hv(s, h, HANDOVER_OP_UNMIRROR);
+    else
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+}
+
 void source_persisted(struct handovers *s, vi_time now, struct handover *h)
 {
     switch (h->recorded) {
+    case HS_MIRRORING:
+        ho_fault(s, "handover.mirroring.journalled");
+        if (h->state == HS_ABORTING) {
+            ho_persist(s, h, HS_ABORTED);
+            break;
+        }
+        h->until = now + DISKS_FOR;
+        ho_hv(s, h, HANDOVER_OP_MIRROR);
+        break;
     case HS_STREAMING:
         ho_fault(s, "handover.streaming.journalled");
         if (h->state == HS_ABORTING)
@@ -176,10 +276,7 @@ void source_persisted(struct handovers *s, vi_time now, struct handover *h)
             ho_persist(s, h, HS_ABORTED);
             break;
         }
-        h->until = now + 2 * SILENT_FOR;
-        ho_state(s, now, h, HS_SUSPENDED, NULL);
-        if (h->restored_seen)
-            check(s, now, h);
+        suspended_here(s, now, h);
         break;
     case HS_GO:
         ho_fault(s, "handover.go.journalled");
@@ -191,7 +288,7 @@ void source_persisted(struct handovers *s, vi_time now, struct handover *h)
     case HS_ABORTED:
         ho_fault(s, "handover.aborted.journalled");
         ho_state(s, now, h, HS_RESUMING, NULL);
-        ho_hv(s, h, HANDOVER_OP_QUERY);
+        resuming(s, h);
         break;
     case HS_DONE:
         ho_fault(s, "handover.done.journalled");
@@ -217,18 +314,6 @@ static void write_go(struct handovers *s, vi_time now, struct handover *h)
     }
     h->transfer_len = (size_t)n;
     ho_persist(s, h, HS_GO);
-}
-
-/* Another handover of this guest has its copy in hand: what an older one left is not for us to resume. */
-static bool moves_otherwise(const struct handovers *s, const struct handover *h)
-{
-    for (unsigned i = 0; i < HANDOVERS_MAX; i++) {
-        const struct handover *o = &s->h[i];
-        if (o != h && o->used && !o->over && o->role == HANDOVER_SOURCE &&
-            vi_id_equal(&o->guest.uuid, &h->guest.uuid) && o->state != HS_ABORTED && o->state != HS_RESUMING)
-            return true;
-    }
-    return false;
 }
 
 /* The answer to a QUERY, by what it was asked for. */
@@ -275,6 +360,58 @@ static void suspended(struct handovers *s, vi_time now, struct handover *h, cons
     ho_persist(s, h, HS_SUSPENDED);
 }
 
+/* The disks' part of it ended. */
+static void disks_done(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
+{
+    if (h->state == HS_ABORTING) { /* given up meanwhile */
+        ho_persist(s, h, HS_ABORTED);
+        return;
+    }
+    if (ev->err && (h->op == HANDOVER_OP_MIRROR || h->op == HANDOVER_OP_FINISH)) {
+        h->err = VI_EIO;
+        ho_state(s, now, h, HS_ABORTING, ev->why ? ev->why : "its disks could not be copied");
+        ho_persist(s, h, HS_ABORTED);
+        return;
+    }
+    if (ev->err) { /* asked again by the tick */
+        h->wait = W_NONE;
+        return;
+    }
+    switch (h->op) {
+    case HANDOVER_OP_MIRROR:
+        ho_fault(s, "handover.disks.mirrored");
+        ho_state(s, now, h, HS_STREAMING, NULL);
+        ho_persist(s, h, HS_STREAMING);
+        break;
+    case HANDOVER_OP_FINISH:
+        h->until = now + 2 * SILENT_FOR;
+        ho_state(s, now, h, HS_SYNCED, NULL);
+        ho_send(s, h, M_SYNCED);
+        break;
+    case HANDOVER_OP_UNMIRROR:
+        h->disks_done = true;
+        ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    default: /* RETIRE */
+        ho_fault(s, "handover.disks.retired");
+        ho_persist(s, h, HS_DONE);
+        break;
+    }
+}
+
+/* What is in sync may be less for a while, where the guest writes; only more than ever before counts as progress. */
+void source_progress(vi_time now, struct handover *h, uint64_t done, uint64_t compared)
+{
+    if (h->state != HS_MIRRORING || h->wait != W_HV)
+        return;
+    h->done = done;
+    if (done <= h->most && compared <= h->compared)
+        return;
+    h->most = done > h->most ? done : h->most;
+    h->compared = compared > h->compared ? compared : h->compared;
+    h->until = now + DISKS_FOR;
+}
+
 void source_hv(struct handovers *s, vi_time now, struct handover *h, const struct handover_event *ev)
 {
     switch (h->op) {
@@ -301,7 +438,13 @@ void source_hv(struct handovers *s, vi_time now, struct handover *h, const struc
             h->wait = W_NONE;
             break;
         }
-        ho_persist(s, h, HS_DONE);
+        if (h->guest.n_disks)
+            ho_hv(s, h, HANDOVER_OP_RETIRE);
+        else
+            ho_persist(s, h, HS_DONE);
+        break;
+    case HANDOVER_OP_MIRROR: case HANDOVER_OP_FINISH: case HANDOVER_OP_UNMIRROR: case HANDOVER_OP_RETIRE:
+        disks_done(s, now, h, ev);
         break;
     default:
         break;
@@ -328,8 +471,23 @@ void source_tick(struct handovers *s, vi_time now, struct handover *h)
         else
             ho_send(s, h, M_RENEW);
         break;
-    case HS_CHECKING: case HS_RESUMING:
+    case HS_MIRRORING:
+        if (now >= h->until)
+            source_abort(s, now, h, "its disks are not copied any further");
+        else
+            ho_send(s, h, M_RENEW);
+        break;
+    case HS_SYNCED:
+        if (now >= h->until)
+            source_abort(s, now, h, "the destination does not say that its copy of the disks is complete");
+        else
+            ho_send(s, h, M_SYNCED);
+        break;
+    case HS_CHECKING:
         ho_hv(s, h, HANDOVER_OP_QUERY);
+        break;
+    case HS_RESUMING:
+        resuming(s, h);
         break;
     case HS_ABORTING:
         ho_persist(s, h, HS_ABORTED);
@@ -353,7 +511,7 @@ void source_recover(struct handovers *s, vi_time now, struct handover *h)
 {
     bool same_boot = vi_id_equal(&h->boot, &s->cfg.boot);
     switch (h->recorded) {
-    case HS_STREAMING: case HS_SUSPENDED:
+    case HS_MIRRORING: case HS_STREAMING: case HS_SUSPENDED:
         h->state = h->recorded;
         h->err = VI_ECANCELED;
         /* our copy went with the host: if the other holds it whole, it alone can live on */
@@ -375,7 +533,7 @@ void source_recover(struct handovers *s, vi_time now, struct handover *h)
     case HS_ABORTED:
         h->suspending = true; /* as the peer before us may have found it, and not had the time to wait for */
         ho_state(s, now, h, HS_RESUMING, h->why);
-        ho_hv(s, h, HANDOVER_OP_QUERY);
+        resuming(s, h);
         break;
     default:
         ho_over(s, now, h, 0);

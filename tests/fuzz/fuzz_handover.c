@@ -27,6 +27,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (!h || size < 2)
         goto out;
     ev.guest = &guest;
+    memset(&guest, 0, sizeof guest);
+    if (data[0] & 2) { /* one whose disk moves with it */
+        guest.n_disks = 1;
+        guest.disks[0] = (struct handover_disk){.sectors = 8, .generation = 1};
+        memset(guest.disks[0].id.b, 0xd1, sizeof guest.disks[0].id.b);
+    }
     memset(ev.peer.b, 7, sizeof ev.peer.b);
     memset(ev.id.b, 5, sizeof ev.id.b);
     handovers_step(h, 0, &ev);

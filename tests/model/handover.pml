@@ -10,11 +10,15 @@
  *             what was on its way to it
  *   timers    may run out at any time; with LIVE only when nothing else can happen
  *   people    cancel on either side at any time; decide what is undecided, having looked
+ *   disks     DISKS: the guest's disk moves with it. It writes whenever it runs; a mirror can break at any time; a write
+ *             can still be under way at the source when the guest has been stopped there
  *
  * Never (process never_so): two running copies; a copy that runs though the other has run since they were the
  * same; none left unless a host died with it (or a
  * journal); undecided though no host died and no journal was lost; and when all
- * is over, exactly one runs and no other is left. Every variant BREAK_... takes one rule away: spin must see it. */
+ * is over, exactly one runs and no other is left. With a disk: it never runs on a copy that lacks a write, or isn't the
+ * true one; when all is over there is one true copy, also where no guest is left.
+ * Every variant BREAK_... takes one rule away: spin must see it. */
 
 #define HS_OFFERED 1
 #define HS_ACCEPTED 2
@@ -28,6 +32,9 @@
 #define HS_RESUMING 10
 #define HS_ABORTED 11
 #define HS_REFUSED 12
+#define HS_MIRRORING 13
+#define HS_SYNCING 14
+#define HS_SYNCED 15
 #define HD_ADMITTING 32
 #define HD_RESERVED 33
 #define HD_PREPARING 34
@@ -41,6 +48,8 @@
 #define HD_ABORTED 42
 #define HD_LOST 43
 #define HD_DONE 44
+#define HD_COMPLETING 45
+#define HD_COMPLETE 46
 
 #ifndef CRASHES
 #define CRASHES 2
@@ -57,6 +66,9 @@
 #ifndef NET
 #define NET 1
 #endif
+#ifndef DISKS
+#define DISKS 0
+#endif
 
 /* messages: bits of to_d and to_s */
 #define OFFER 1
@@ -65,6 +77,7 @@
 #define GO 8
 #define DONE 16
 #define ABORT 32
+#define SYNCED 256
 #define REFUSE 1
 #define RESERVE 2
 #define READY 4
@@ -74,6 +87,7 @@
 #define LOST 256
 #define ASK 64
 #define UNKNOWN 128
+#define COMPLETE_IS 512
 
 /* what a machine waits for */
 #define NOTHING 0
@@ -87,6 +101,17 @@
 #define RESUME 8
 #define UNPAUSE 16
 #define DESTROY 32
+/* ... of the source's disk, and of the destination's */
+#define MIRROR 2
+#define FINISH 16
+#define UNMIRROR 64
+#define RETIRE 128
+#define MAKE 1
+#define COMPLETE 8
+#define OWN 64
+#define DISCARD 128
+#define S_DISK_OPS (MIRROR | FINISH | UNMIRROR | RETIRE)
+#define D_DISK_OPS (MAKE | COMPLETE | OWN | DISCARD)
 /* copies */
 #define ABSENT 0
 #define RUNS 1
@@ -97,6 +122,11 @@
 #define LET_IN 2
 #define WHOLE 3
 #define BROKEN 4
+/* the mirror: NONE, BEGUN, WHOLE (all is in sync), BROKEN. Copies of the disk: */
+#define OLD 0
+#define ARRIVING 1
+#define WHOLE_ONE 2 /* and on the disk */
+#define TRUE_ONE 3
 
 short to_d = OFFER, to_s;
 byte crashes, reboots, writes, jloss, net;
@@ -117,6 +147,9 @@ bool d_id;
 /* the hosts */
 byte s_dom = RUNS, d_dom, s_left, d_left;
 bool s_saving, s_booted, d_booted;
+/* the disk; lacks: a write that the guest was told of isn't in the destination's copy; late: one is under way at the source */
+byte mirror, s_copy = TRUE_ONE, d_copy;
+bool lacks = true, late_write, d_synced;
 /* for the invariants */
 bool s_went_on, d_ran, died, decided;
 
@@ -141,7 +174,8 @@ c_decl {
 #define D_WRITE(r) d_new = r; d_wait = WRITING
 #define S_HV(o) s_op = o; s_wait = HV
 #define D_HV(o) d_op = o; d_wait = HV
-#define CUT if :: stream == BEGUN || stream == LET_IN -> stream = BROKEN :: else fi
+#define BREAKS if :: mirror == BEGUN || mirror == WHOLE -> mirror = BROKEN; if :: s_dom == RUNS -> lacks = 1 :: else fi :: else fi
+#define CUT if :: stream == BEGUN || stream == LET_IN -> stream = BROKEN :: else fi; BREAKS
 
 /* ---- source ---- */
 
@@ -150,7 +184,8 @@ inline s_abort()
 	if
 	:: s_st == HS_OFFERED || s_st == HS_ACCEPTED ->
 		TO_D(ABORT); S_TO(HS_ABORTED); s_over = 1
-	:: s_st == HS_STREAMING || s_st == HS_SUSPENDED || s_st == HS_CHECKING ->
+	:: s_st == HS_MIRRORING || s_st == HS_STREAMING || s_st == HS_SUSPENDED || s_st == HS_SYNCING || s_st == HS_SYNCED ||
+	   s_st == HS_CHECKING ->
 		CUT;
 		if
 		:: s_wait != NOTHING -> /* what is under way ends first */
@@ -169,7 +204,8 @@ inline s_check() { S_TO(HS_CHECKING); S_HV(QUERY) }
 
 inline s_resuming()
 {
-	S_TO(HS_RESUMING); S_HV(QUERY)
+	S_TO(HS_RESUMING);
+	if :: DISKS -> S_HV(UNMIRROR) :: else -> S_HV(QUERY) fi
 }
 
 inline s_write_go()
@@ -185,11 +221,17 @@ inline s_persisted()
 {
 	s_failed = 0; s_wait = NOTHING;
 	if
+	:: s_new == HS_MIRRORING && s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
+	:: s_new == HS_MIRRORING && s_st != HS_ABORTING -> S_HV(MIRROR)
 	:: s_new == HS_STREAMING && s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
 	:: s_new == HS_STREAMING && s_st != HS_ABORTING -> S_HV(SUSPEND); stream = BEGUN
 	:: s_new == HS_SUSPENDED && s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
 	:: s_new == HS_SUSPENDED && s_st != HS_ABORTING -> S_TO(HS_SUSPENDED);
-		if :: s_seen -> s_check() :: else fi
+		if
+		:: DISKS -> S_TO(HS_SYNCING); S_HV(FINISH)
+		:: !DISKS && s_seen -> s_check()
+		:: else
+		fi
 	:: s_new == HS_GO && s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
 	:: s_new == HS_GO && s_st != HS_ABORTING -> S_TO(HS_GO); TO_D(GO)
 	:: s_new == HS_ABORTED -> s_resuming()
@@ -222,7 +264,9 @@ inline s_looked()
 inline s_resumes()
 {
 	assert(!d_ran || decided);
+	assert(s_copy == TRUE_ONE);
 	s_dom = RUNS;
+	if :: mirror != WHOLE -> lacks = 1 :: else fi;
 	if :: stream == WHOLE -> s_went_on = 1 :: else fi
 }
 
@@ -233,6 +277,27 @@ inline s_suspended(ok)
 	:: s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
 	:: s_st != HS_ABORTING && !ok -> S_TO(HS_ABORTING); S_WRITE(HS_ABORTED)
 	:: s_st != HS_ABORTING && ok -> S_WRITE(HS_SUSPENDED)
+	fi
+}
+
+/* the mirror is whole, or it could not be made */
+inline s_mirrored(ok)
+{
+	s_wait = NOTHING;
+	if
+	:: s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
+	:: s_st != HS_ABORTING && !ok -> S_TO(HS_ABORTING); S_WRITE(HS_ABORTED)
+	:: s_st != HS_ABORTING && ok -> S_TO(HS_STREAMING); S_WRITE(HS_STREAMING)
+	fi
+}
+
+inline s_finished(ok)
+{
+	s_wait = NOTHING;
+	if
+	:: s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
+	:: s_st != HS_ABORTING && !ok -> S_TO(HS_ABORTING); S_WRITE(HS_ABORTED)
+	:: s_st != HS_ABORTING && ok -> S_TO(HS_SYNCED); TO_D(SYNCED)
 	fi
 }
 
@@ -249,6 +314,7 @@ inline s_tick()
 		:: s_st == HS_SUSPENDED && s_restarted -> TO_D(ASK)
 		:: s_st == HS_SUSPENDED && !s_restarted -> TO_D(RENEW)
 		:: s_st == HS_CHECKING || s_st == HS_RESUMING -> S_HV(QUERY)
+		:: s_st == HS_SYNCED -> TO_D(SYNCED)
 		:: s_st == HS_ABORTING -> S_WRITE(HS_ABORTED)
 #ifndef BREAK_GO_SAID_ONCE
 		:: s_st == HS_GO -> TO_D(GO)
@@ -269,7 +335,7 @@ inline s_recover()
 	s_up = 1; s_st = s_disk; s_new = s_disk;
 	if
 	:: s_disk == HS_SUSPENDED && s_booted -> s_restarted = 1; TO_D(ASK)
-	:: s_disk == HS_STREAMING || (s_disk == HS_SUSPENDED && !s_booted) ->
+	:: s_disk == HS_MIRRORING || s_disk == HS_STREAMING || (s_disk == HS_SUSPENDED && !s_booted) ->
 		s_suspending = (s_disk == HS_STREAMING);
 		S_TO(HS_ABORTING); S_WRITE(HS_ABORTED)
 	:: s_disk == HS_GO -> S_TO(HS_GO); TO_D(GO)
@@ -293,20 +359,37 @@ inline s_message(m)
 {
 	if
 	:: s_st == 0 ->
-		if :: m == RESTORED || m == RUNNING || m == ABORTED || m == ASK -> TO_D(UNKNOWN) :: else fi
+		if :: m == RESTORED || m == COMPLETE_IS || m == RUNNING || m == ABORTED || m == ASK -> TO_D(UNKNOWN) :: else fi
 	:: s_st != 0 && m == REFUSE ->
 		if :: s_st == HS_OFFERED || s_st == HS_ACCEPTED -> S_TO(HS_REFUSED); s_over = 1 :: else fi
 	:: s_st != 0 && m == RESERVE ->
 		if :: s_st == HS_OFFERED -> S_TO(HS_ACCEPTED); TO_D(ACCEPT) :: else fi
 	:: s_st != 0 && m == READY ->
-		if :: s_st == HS_ACCEPTED -> S_TO(HS_STREAMING); S_WRITE(HS_STREAMING) :: else fi
+		if
+		:: s_st == HS_ACCEPTED && DISKS -> S_TO(HS_MIRRORING); S_WRITE(HS_MIRRORING)
+		:: s_st == HS_ACCEPTED && !DISKS -> S_TO(HS_STREAMING); S_WRITE(HS_STREAMING)
+		:: else
+		fi
 	:: s_st != 0 && m == RESTORED ->
 		s_seen = 1;
 		if
-		:: s_st == HS_SUSPENDED && s_wait == NOTHING -> s_check()
+		:: s_st == HS_SUSPENDED && s_wait == NOTHING && !DISKS -> s_check()
+		:: s_st == HS_SUSPENDED && s_wait == NOTHING && DISKS && s_restarted -> s_abort()
+#ifdef BREAK_GO_BEFORE_COMPLETE
+		:: s_st == HS_SYNCED && s_wait == NOTHING -> s_check()
+#else
+		:: s_st == HS_SYNCED && s_wait == NOTHING -> TO_D(SYNCED)
+#endif
 #ifndef BREAK_GO_SAID_ONCE
 		:: s_st == HS_GO && s_wait == NOTHING -> TO_D(GO)
 #endif
+		:: s_st == HS_ABORTED -> TO_D(ABORT)
+		:: else
+		fi
+	:: s_st != 0 && m == COMPLETE_IS ->
+		if
+		:: s_wait == NOTHING && (s_st == HS_SYNCED || (s_st == HS_SUSPENDED && s_restarted)) -> s_check()
+		:: s_st == HS_GO && s_wait == NOTHING -> TO_D(GO)
 		:: s_st == HS_ABORTED -> TO_D(ABORT)
 		:: else
 		fi
@@ -348,6 +431,7 @@ inline s_crash(written)
 	crashes++;
 	if :: s_wait == WRITING && written -> s_disk = s_new :: else fi;
 	if :: s_wait == HV && s_op != QUERY -> s_left = s_left | s_op :: else fi;
+	BREAKS;
 	s_up = 0;
 	s_forgets()
 }
@@ -360,8 +444,9 @@ inline s_reboot()
 	   d_st == HD_ABORTING -> died = 1
 	:: else
 	fi;
-	s_booted = 1; s_left = 0; s_saving = 0; s_dom = ABSENT;
-	CUT
+	s_booted = 1; s_left = 0; s_saving = 0; s_dom = ABSENT; late_write = 0;
+	CUT;
+	mirror = NONE
 }
 
 /* ---- destination ---- */
@@ -389,6 +474,7 @@ inline d_abort()
 	:: d_st == HD_CHECKING && d_wait == WRITING
 	:: d_st == HD_ADMITTING || d_st == HD_RESERVED -> d_let_go()
 	:: d_st == HD_PREPARING || d_st == HD_READY || d_st == HD_RESTORING || d_st == HD_RESTORED ||
+	   d_st == HD_COMPLETING || d_st == HD_COMPLETE ||
 	   (d_st == HD_CHECKING && d_wait != WRITING) ->
 		CUT; d_undecided = 0;
 		if
@@ -401,14 +487,59 @@ inline d_abort()
 	fi
 }
 
-inline d_owned() { D_HV(UNPAUSE) }
+inline d_owned()
+{
+#ifdef BREAK_UNPAUSE_BEFORE_OWN
+	D_HV(UNPAUSE)
+#else
+	if :: DISKS -> D_HV(OWN) :: else -> D_HV(UNPAUSE) fi
+#endif
+}
+
+inline d_nothing_stays()
+{
+	if :: DISKS -> D_HV(DISCARD) :: else -> d_given_up() fi
+}
+
+inline d_syncs()
+{
+	d_synced = 1;
+	if
+	:: d_st == HD_RESTORED && d_wait == NOTHING -> D_TO(HD_COMPLETING); D_HV(COMPLETE)
+	:: d_st == HD_COMPLETE && d_wait == NOTHING -> TO_S(COMPLETE_IS)
+	:: d_st == HD_ABORTED -> TO_S(ABORTED)
+	:: else
+	fi
+}
+
+inline d_made(ok)
+{
+	d_wait = NOTHING;
+	if :: ok -> d_copy = ARRIVING; lacks = 1 :: else fi;
+	if
+	:: d_st == HD_ABORTING -> D_WRITE(HD_ABORTED)
+	:: d_st != HD_ABORTING && !ok -> d_aborting()
+	:: d_st != HD_ABORTING && ok -> D_TO(HD_READY); TO_S(READY)
+	fi
+}
+
+inline d_completed(ok)
+{
+	d_wait = NOTHING;
+	if :: ok -> d_copy = WHOLE_ONE :: else fi;
+	if
+	:: d_st == HD_ABORTING -> D_WRITE(HD_ABORTED)
+	:: d_st != HD_ABORTING && !ok -> d_aborting()
+	:: d_st != HD_ABORTING && ok -> D_WRITE(HD_COMPLETE)
+	fi
+}
 
 inline d_clean_up()
 {
 	if
 	:: d_domid -> D_HV(DESTROY)
 	:: !d_domid && d_recovered && !d_booted -> D_HV(QUERY)
-	:: else -> d_given_up()
+	:: else -> d_nothing_stays()
 	fi
 }
 
@@ -419,12 +550,14 @@ inline d_persisted()
 	:: d_st == HD_ABORTING && d_new != HD_ABORTED -> D_WRITE(HD_ABORTED)
 	:: else ->
 		if
-		:: d_new == HD_READY -> D_TO(HD_READY); TO_S(READY)
+		:: d_new == HD_READY && DISKS -> D_HV(MAKE)
+		:: d_new == HD_READY && !DISKS -> D_TO(HD_READY); TO_S(READY)
+		:: d_new == HD_COMPLETE -> D_TO(HD_COMPLETE); TO_S(COMPLETE_IS)
 		:: d_new == HD_RESTORED -> D_TO(HD_RESTORED); TO_S(RESTORED);
 #ifdef BREAK_UNPAUSE_WITHOUT_GO
 			D_HV(UNPAUSE);
 #endif
-			skip
+			if :: DISKS && d_synced -> d_syncs() :: else fi
 		:: d_new == HD_OWNED -> D_TO(HD_OWNED); d_owned()
 		:: d_new == HD_RUNNING -> D_TO(HD_RUNNING); TO_S(RUNNING)
 		:: d_new == HD_ABORTED -> d_clean_up()
@@ -452,14 +585,20 @@ inline d_looked()
 		fi
 	:: d_st == HD_OWNED ->
 		if
+#ifndef BREAK_UNPAUSE_BEFORE_OWN
+		:: DISKS && d_copy != TRUE_ONE -> D_HV(OWN)
+#endif
+		:: else ->
+		if
 		:: d_dom == RUNS -> D_WRITE(HD_RUNNING)
 		:: d_dom == STOPPED -> D_HV(UNPAUSE)
 		:: else -> D_WRITE(HD_RUNNING)
 		fi
+		fi
 	:: d_st == HD_ABORTING && d_new == HD_ABORTED ->
 		if
 		:: D_THERE && d_dom != RUNS -> d_domid = 1; D_HV(DESTROY)
-		:: else -> d_given_up()
+		:: else -> d_nothing_stays()
 		fi
 	:: else
 	fi
@@ -470,6 +609,8 @@ inline d_unpauses()
 	if
 	:: d_dom == STOPPED ->
 		assert(!s_went_on || decided);
+		assert(!DISKS || !lacks || decided);
+		assert(!DISKS || d_copy == TRUE_ONE);
 		d_dom = RUNS; d_ran = 1
 	:: else
 	fi
@@ -496,6 +637,8 @@ inline d_tick()
 		:: d_st == HD_READY -> TO_S(READY)
 		:: d_st == HD_RESTORED && d_recovered -> TO_S(ASK)
 		:: d_st == HD_RESTORED && !d_recovered -> TO_S(RESTORED)
+		:: d_st == HD_COMPLETE && d_recovered -> TO_S(ASK)
+		:: d_st == HD_COMPLETE && !d_recovered -> TO_S(COMPLETE_IS)
 		:: d_st == HD_PREPARING -> D_WRITE(HD_READY)
 		:: d_st == HD_ABORTING -> D_WRITE(HD_ABORTED)
 		:: d_st == HD_CHECKING || d_st == HD_OWNED -> D_HV(QUERY)
@@ -517,12 +660,13 @@ inline d_recover()
 	d_up = 1; d_st = d_disk; d_new = d_disk; d_domid = d_id; d_recovered = (d_disk != 0);
 	if
 	:: d_disk == HD_READY -> d_aborting()
+	:: d_disk == HD_COMPLETE && !d_booted -> D_TO(HD_COMPLETE); TO_S(ASK)
 	:: d_disk == HD_RESTORED && !d_booted -> D_TO(HD_RESTORED); TO_S(ASK);
 #ifdef BREAK_RESTART_UNPAUSES
 		D_HV(UNPAUSE);
 #endif
 		skip
-	:: d_disk == HD_RESTORED && d_booted -> d_domid = 0; d_aborting()
+	:: (d_disk == HD_RESTORED || d_disk == HD_COMPLETE) && d_booted -> d_domid = 0; d_aborting()
 	:: d_disk == HD_OWNED && !d_booted -> D_TO(HD_OWNED); d_owned()
 	:: d_disk == HD_OWNED && d_booted ->
 #ifdef BREAK_LOST_IS_ABORTED
@@ -542,7 +686,7 @@ inline d_recover()
 inline d_forgets()
 {
 	d_wait = NOTHING; d_new = 0; d_op = 0; d_st = 0; d_over = 0; d_undecided = 0; d_failed = 0; d_told = 0;
-	d_recovered = 0; d_domid = 0; d_late = 0
+	d_recovered = 0; d_domid = 0; d_late = 0; d_synced = 0
 }
 
 inline d_message(m)
@@ -551,7 +695,7 @@ inline d_message(m)
 	:: d_st == 0 ->
 		if
 		:: m == OFFER -> D_TO(HD_ADMITTING); d_wait = ADMIT; d_booted = 0
-		:: m == ABORT || m == ASK || m == GO ->
+		:: m == ABORT || m == ASK || m == GO || m == SYNCED ->
 #ifdef BREAK_UNKNOWN_IS_ABORTED
 			TO_S(ABORTED)
 #else
@@ -577,9 +721,15 @@ inline d_message(m)
 		:: d_st == HD_ABORTED -> TO_S(ABORTED)
 		:: else
 		fi
+	:: d_st != 0 && m == SYNCED -> d_syncs()
 	:: d_st != 0 && m == GO ->
 		if
-		:: d_st == HD_RESTORED && d_wait == NOTHING -> d_undecided = 0; D_TO(HD_CHECKING); D_HV(QUERY)
+#ifdef BREAK_GO_BEFORE_COMPLETE
+		:: (d_st == HD_RESTORED || d_st == HD_COMPLETE) && d_wait == NOTHING ->
+#else
+		:: d_st == (DISKS -> HD_COMPLETE : HD_RESTORED) && d_wait == NOTHING ->
+#endif
+			 d_undecided = 0; D_TO(HD_CHECKING); D_HV(QUERY)
 		:: d_st == HD_RUNNING -> TO_S(RUNNING)
 		:: d_st == HD_LOST -> TO_S(LOST)
 		:: d_st == HD_ABORTED -> TO_S(ABORTED)
@@ -588,12 +738,15 @@ inline d_message(m)
 	:: d_st != 0 && m == ABORT ->
 		if
 		:: d_over && d_st == HD_ABORTED -> TO_S(ABORTED)
-		:: !d_over && (d_st == HD_ABORTED || d_st == HD_LOST) -> d_told = 1; d_given_up()
+		:: !d_over && d_st == HD_LOST && DISKS && d_wait == HV
+		:: !d_over && d_st == HD_LOST && DISKS && d_wait != HV -> d_told = 1; d_undecided = 0; D_HV(DISCARD)
+		:: !d_over && (d_st == HD_ABORTED || (d_st == HD_LOST && !DISKS)) -> d_told = 1; d_given_up()
 		:: else -> d_told = 1; d_abort()
 		fi
 	:: d_st != 0 && m == DONE ->
 		if
-		:: d_st == HD_LOST -> d_undecided = 0; d_let_go()
+		:: d_st == HD_LOST && !DISKS -> d_undecided = 0; d_let_go()
+		:: d_st == HD_LOST && DISKS && d_wait != HV -> d_undecided = 0; D_HV(OWN)
 		:: d_st == HD_RUNNING -> D_TO(HD_DONE); d_over = 1
 		:: else
 		fi
@@ -601,15 +754,16 @@ inline d_message(m)
 		if
 		:: d_wait != NOTHING
 		:: d_wait == NOTHING && d_st == HD_RESTORED -> TO_S(RESTORED)
+		:: d_wait == NOTHING && d_st == HD_COMPLETE -> TO_S(COMPLETE_IS)
 		:: d_wait == NOTHING && d_st == HD_RUNNING -> TO_S(RUNNING)
 		:: d_wait == NOTHING && d_st == HD_ABORTED -> TO_S(ABORTED)
 		:: else
 		fi
 	:: d_st != 0 && m == UNKNOWN ->
 		if
-		:: d_st == HD_RESTORED -> d_undecided = 1
+		:: d_st == HD_RESTORED || d_st == HD_COMPLETE -> d_undecided = 1
 		:: d_st == HD_ABORTED -> d_over = 1
-		:: d_st == HD_LOST -> d_undecided = 0; d_let_go()
+		:: d_st == HD_LOST && !DISKS -> d_undecided = 0; d_let_go()
 		:: d_st == HD_RUNNING -> D_TO(HD_DONE); d_over = 1
 		:: else
 		fi
@@ -631,7 +785,8 @@ inline d_reboot()
 	reboots++;
 	if :: d_dom == RUNS || s_dom == ABSENT || d_disk == HD_OWNED || d_disk == HD_RUNNING -> died = 1 :: else fi;
 	d_booted = 1; d_left = 0; d_dom = ABSENT;
-	if :: stream != NONE -> stream = BROKEN :: else fi
+	if :: stream != NONE -> stream = BROKEN :: else fi;
+	if :: d_copy == ARRIVING -> lacks = 1 :: else fi
 }
 
 /* ---- the world ---- */
@@ -642,7 +797,7 @@ inline d_reboot()
 #define IDLE (to_d == 0 && to_s == 0 && s_wait == NOTHING && d_wait == NOTHING && s_up && d_up && \
               s_left == 0 && d_left == 0 && stream != BEGUN && stream != LET_IN && !s_over && !d_over)
 /* said once more in vain: then it is late */
-#define S_LATE_DUE (s_late && (s_st == HS_OFFERED || s_st == HS_ACCEPTED || (s_st == HS_SUSPENDED && !s_restarted)))
+#define S_LATE_DUE (s_late && (s_st == HS_OFFERED || s_st == HS_ACCEPTED || s_st == HS_SYNCED || (s_st == HS_SUSPENDED && !s_restarted)))
 #define D_LATE_DUE (d_late && (d_st == HD_RESERVED || d_st == HD_READY))
 #define S_TURN (!turn || !D_TICKS)
 #define D_TURN (turn || !S_TICKS)
@@ -682,7 +837,7 @@ inline d_reboot()
 	:: d_step { s_up && s_wait == WRITING && writes < WRITES -> \
 		writes++; s_wait = NOTHING; s_failed = 1; s_there; \
 		if \
-		:: s_st == HS_STREAMING && s_new == HS_STREAMING -> TO_D(ABORT); S_TO(HS_ABORTED); s_over = 1 \
+		:: s_st == s_new && s_new == (DISKS -> HS_MIRRORING : HS_STREAMING) -> TO_D(ABORT); S_TO(HS_ABORTED); s_over = 1 \
 		:: else \
 		fi } \
 	:: d_step { d_up && d_wait == WRITING && writes < WRITES -> writes++; d_wait = NOTHING; d_failed = 1; d_there }
@@ -704,6 +859,9 @@ active proctype world()
 	c_code { see(0, now.s_st); };
 end:	do
 	AT_D(OFFER) AT_D(ACCEPT) AT_D(RENEW) AT_D(GO) AT_D(DONE) AT_D(ABORT) AT_D(ASK) AT_D(UNKNOWN)
+#if DISKS
+	AT_D(SYNCED) AT_S(COMPLETE_IS)
+#endif
 	AT_S(REFUSE) AT_S(RESERVE) AT_S(READY) AT_S(RESTORED) AT_S(RUNNING) AT_S(ABORTED) AT_S(ASK) AT_S(UNKNOWN)
 	AT_S(LOST)
 
@@ -719,6 +877,53 @@ end:	do
 	:: d_step { stream == BEGUN || stream == LET_IN -> stream = BROKEN }
 	:: d_step { stream == LET_IN && s_dom == RUNS && ((s_wait == HV && s_op == SUSPEND) || (s_left & SUSPEND)) ->
 		s_dom = STOPPED; s_saving = 1 }
+#if DISKS
+	:: d_step { stream == LET_IN && s_dom == RUNS && ((s_wait == HV && s_op == SUSPEND) || (s_left & SUSPEND)) ->
+		s_dom = STOPPED; s_saving = 1; late_write = 1 }
+
+	/* the mirror, and what its operations come to */
+	:: d_step { mirror == BEGUN || mirror == WHOLE -> BREAKS }
+	:: d_step { late_write -> late_write = 0; assert(mirror != WHOLE || !d_ran) }
+	:: d_step { s_up && s_wait == HV && s_op == MIRROR && mirror == NONE && d_up && d_st == HD_READY -> mirror = BEGUN }
+	:: d_step { s_up && s_wait == HV && s_op == MIRROR && mirror == BEGUN -> mirror = WHOLE; lacks = 0; s_mirrored(1) }
+	:: d_step { s_up && s_wait == HV && s_op == MIRROR -> BREAKS; s_mirrored(0) }
+	:: d_step { s_up && s_wait == HV && s_op == FINISH && mirror == WHOLE ->
+#ifndef BREAK_MIRROR_LEFT
+		mirror = NONE; late_write = 0;
+#endif
+		s_finished(1) }
+#ifdef BREAK_FINISH_UNCHECKED
+	:: d_step { s_up && s_wait == HV && s_op == FINISH && mirror == BROKEN -> mirror = NONE; late_write = 0; s_finished(1) }
+#endif
+	:: d_step { s_up && s_wait == HV && s_op == FINISH -> s_finished(0) }
+	:: d_step { s_up && s_wait == HV && s_op == UNMIRROR ->
+		if :: s_dom == RUNS -> lacks = 1 :: else fi;
+		mirror = NONE; S_HV(QUERY) }
+	:: d_step { s_up && s_wait == HV && s_op == RETIRE -> s_copy = OLD; S_WRITE(HS_DONE) }
+	:: d_step { !s_up && (s_left & RETIRE) -> s_left = s_left & ~S_DISK_OPS; s_copy = OLD }
+	:: d_step { !s_up && (s_left & (FINISH | UNMIRROR)) ->
+		s_left = s_left & ~S_DISK_OPS; late_write = 0; mirror = NONE;
+		if :: s_dom == RUNS -> lacks = 1 :: else fi }
+	:: d_step { !s_up && (s_left & S_DISK_OPS) -> s_left = s_left & ~S_DISK_OPS }
+
+	/* the destination's copy */
+	:: d_step { d_up && d_wait == HV && d_op == MAKE -> d_made(1) }
+	:: d_step { d_up && d_wait == HV && d_op == MAKE -> d_made(0) }
+	:: d_step { d_up && d_wait == HV && d_op == COMPLETE -> d_completed(1) }
+	:: d_step { d_up && d_wait == HV && d_op == COMPLETE -> d_completed(0) }
+	:: d_step { d_up && d_wait == HV && d_op == OWN ->
+		assert(d_copy == WHOLE_ONE || d_copy == TRUE_ONE);
+		d_copy = TRUE_ONE;
+		if :: d_st == HD_LOST -> d_let_go() :: else -> D_HV(UNPAUSE) fi }
+	:: d_step { d_up && d_wait == HV && d_op == DISCARD ->
+		d_copy = OLD;
+		if :: d_st == HD_LOST && !d_told -> d_let_go() :: else -> d_given_up() fi }
+	:: d_step { !d_up && (d_left & MAKE) -> d_left = d_left & ~D_DISK_OPS; d_copy = ARRIVING }
+	:: d_step { !d_up && (d_left & COMPLETE) -> d_left = d_left & ~D_DISK_OPS; d_copy = WHOLE_ONE }
+	:: d_step { !d_up && (d_left & OWN) -> d_left = d_left & ~D_DISK_OPS; d_copy = TRUE_ONE }
+	:: d_step { !d_up && (d_left & DISCARD) -> d_left = d_left & ~D_DISK_OPS; d_copy = OLD }
+	:: d_step { !d_up && (d_left & D_DISK_OPS) -> d_left = d_left & ~D_DISK_OPS }
+#endif
 
 	/* the source's hypervisor */
 	:: d_step { s_up && s_wait == HV && s_op == SUSPEND && stream == LET_IN && s_saving ->
@@ -732,7 +937,9 @@ end:	do
 		:: !(s_left & SUSPEND) && s_dom == STOPPED -> s_resumes(); S_TO(HS_ABORTED); TO_D(ABORT)
 		:: else -> s_suspending = 0
 		fi }
-	:: d_step { s_up && s_wait == HV && s_op == DESTROY -> s_dom = ABSENT; S_WRITE(HS_DONE) }
+	:: d_step { s_up && s_wait == HV && s_op == DESTROY ->
+		s_dom = ABSENT;
+		if :: DISKS -> S_HV(RETIRE) :: else -> S_WRITE(HS_DONE) fi }
 	:: d_step { (s_left & SUSPEND) && stream == LET_IN && s_saving ->
 		s_saving = 0; stream = WHOLE; s_left = s_left & ~SUSPEND }
 	:: d_step { (s_left & SUSPEND) && (stream == BROKEN || stream == WHOLE) -> s_saving = 0; s_left = s_left & ~SUSPEND }
@@ -744,7 +951,11 @@ end:	do
 	:: d_step { s_left & DESTROY -> s_left = s_left & ~DESTROY }
 
 	/* the destination's */
+#ifdef BREAK_TRUE_COPY_TAKEN
 	:: d_step { d_up && d_wait == ADMIT && d_dom == ABSENT ->
+#else
+	:: d_step { d_up && d_wait == ADMIT && d_dom == ABSENT && d_copy != TRUE_ONE ->
+#endif
 		D_TO(HD_RESERVED); TO_S(RESERVE) }
 	:: d_step { d_up && d_wait == ADMIT -> D_TO(HD_ABORTED); TO_S(REFUSE); d_over = 1 }
 	:: d_step { d_up && d_wait == HV && d_op == RESTORE && stream == WHOLE -> d_restored(1) }
@@ -753,7 +964,7 @@ end:	do
 	:: d_step { d_up && d_wait == HV && d_op == UNPAUSE -> d_unpauses(); D_HV(QUERY) }
 	:: d_step { d_up && d_wait == HV && d_op == DESTROY ->
 		if :: d_domid && d_dom != ABSENT -> d_dom = ABSENT :: else fi;
-		d_left = d_left & ~RESTORE; d_domid = 0; d_given_up() }
+		d_left = d_left & ~RESTORE; d_domid = 0; d_nothing_stays() }
 	:: d_step { (d_left & RESTORE) && stream == WHOLE -> d_left = d_left & ~RESTORE; d_dom = STOPPED }
 	:: d_step { d_left & RESTORE -> d_left = d_left & ~RESTORE }
 	:: d_step { d_left & UNPAUSE -> d_left = d_left & ~UNPAUSE; d_unpauses() }
@@ -765,7 +976,7 @@ end:	do
 	:: d_step { S_TICKS && IDLE && !S_LATE_DUE && !D_LATE_DUE && S_TURN -> s_tick(); TURN(1) }
 	:: d_step { D_TICKS && IDLE && !S_LATE_DUE && !D_LATE_DUE && D_TURN -> d_tick(); TURN(0) }
 	:: d_step { s_up && s_wait == NOTHING && !s_over && !s_failed && S_LATE && (s_st == HS_OFFERED || s_st == HS_ACCEPTED ||
-	            (s_st == HS_SUSPENDED && !s_restarted)) -> s_abort() }
+	            s_st == HS_SYNCED || (s_st == HS_SUSPENDED && !s_restarted)) -> s_abort() }
 	:: d_step { d_up && d_wait == NOTHING && !d_over && !d_failed && D_LATE && d_st == HD_RESERVED -> d_let_go() }
 	:: d_step { d_up && d_wait == NOTHING && !d_over && !d_failed && D_LATE && d_st == HD_READY -> d_abort() }
 #ifdef BREAK_TIMER_ENDS_RESTORED
@@ -781,8 +992,8 @@ end:	do
 	:: d_step { !d_up && reboots < REBOOTS -> d_reboot() }
 	:: d_step { !s_up && jloss < JLOSS && s_disk != 0 -> jloss++; s_disk = 0; to_s = 0 }
 	:: d_step { !d_up && jloss < JLOSS && d_disk != 0 -> jloss++; d_disk = 0; d_id = 0; to_d = 0 }
-	:: d_step { !s_up -> s_recover() }
-	:: d_step { !d_up -> d_recover() }
+	:: d_step { !s_up && !(DISKS && (s_left & S_DISK_OPS)) -> s_recover() }
+	:: d_step { !d_up && !(DISKS && (d_left & D_DISK_OPS)) -> d_recover() }
 
 	/* what is over is forgotten: its records, then the rest */
 	:: d_step { s_up && s_over && s_disk != 0 -> s_disk = 0 }
@@ -792,8 +1003,9 @@ end:	do
 
 	/* people: cancel; decide, having looked at both hosts when nothing is under way there */
 	:: d_step { s_up && !s_over && (s_st == HS_OFFERED || s_st == HS_ACCEPTED || s_st == HS_STREAMING ||
-	            s_st == HS_SUSPENDED || s_st == HS_CHECKING || CANCEL_LATE) -> s_abort() }
-	:: d_step { d_up && !d_over && d_st >= HD_ADMITTING && d_st <= HD_CHECKING && !(d_st == HD_CHECKING && d_wait == WRITING) ->
+	            s_st == HS_SUSPENDED || s_st == HS_CHECKING || s_st == HS_MIRRORING || s_st == HS_SYNCING ||
+	            s_st == HS_SYNCED || CANCEL_LATE) -> s_abort() }
+	:: d_step { d_up && !d_over && ((d_st >= HD_ADMITTING && d_st <= HD_CHECKING) || d_st >= HD_COMPLETING) && !(d_st == HD_CHECKING && d_wait == WRITING) ->
 		if :: s_dom == ABSENT -> died = 1 /* the source's host has, and nobody told who cancels */ :: else fi;
 		d_abort() }
 	:: d_step { s_up && s_undecided && !s_over && s_left == 0 && d_left == 0 && d_wait != HV ->
@@ -802,10 +1014,12 @@ end:	do
 		:: d_dom != RUNS -> S_TO(HS_ABORTING); S_WRITE(HS_ABORTED)
 		:: else -> S_TO(HS_DESTROYING); S_HV(DESTROY)
 		fi }
-	:: d_step { d_up && d_undecided && !d_over && s_left == 0 && d_left == 0 ->
+	:: d_step { d_up && d_undecided && !d_over && s_left == 0 && d_left == 0 && !(DISKS && d_wait == HV) ->
 		decided = 1; d_undecided = 0;
 		if
-		:: d_st == HD_LOST -> d_let_go()
+		:: d_st == HD_LOST && DISKS && s_copy != TRUE_ONE -> D_HV(OWN)
+		:: d_st == HD_LOST && DISKS && s_copy == TRUE_ONE -> D_HV(DISCARD)
+		:: d_st == HD_LOST && !DISKS -> d_let_go()
 		:: else -> d_abort()
 		fi }
 	od
@@ -820,6 +1034,8 @@ ltl ends { <> (ALL_OVER || s_undecided || d_undecided) }
 #define NOT_LOST (s_dom != ABSENT || d_dom != ABSENT || (d_left & RESTORE) || died || decided || jloss)
 #define FOR_A_REASON (!(s_undecided || d_undecided) || reboots || jloss)
 #define WELL_OVER (!ALL_OVER || died || jloss || decided || (ONE && s_dom != STOPPED && d_dom != STOPPED))
+#define ONE_DISK (!DISKS || !ALL_OVER || jloss || ((s_copy == TRUE_ONE) + (d_copy == TRUE_ONE) == 1 && \
+                  (d_copy == OLD || d_copy == TRUE_ONE)))
 active proctype never_so()
 {
 end:	if
@@ -827,6 +1043,7 @@ end:	if
 	:: atomic { !NOT_LOST -> assert(NOT_LOST) }
 	:: atomic { !FOR_A_REASON -> assert(FOR_A_REASON) }
 	:: atomic { !WELL_OVER -> assert(WELL_OVER) }
+	:: atomic { !ONE_DISK -> assert(ONE_DISK) }
 	fi
 }
 #endif

@@ -526,6 +526,9 @@ static void hv_done(struct item *i, struct handover_event *ev)
         else
             h->copy[i->guest].is = EW_ABSENT;
         break;
+    default: /* no guest here has disks that move */
+        ev->err = VI_EUNSUPPORTED;
+        break;
     }
 }
 

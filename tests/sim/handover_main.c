@@ -16,13 +16,23 @@
  * host died; once an operator decides they end, too. No copy is left over beside the one that runs.
  *
  * The single faults run once more with an older handover of the guest in the journal (OLDER=1).
- * CASE="a fault b fault" repeats one case (what a failure prints); PAIRS=0 leaves the pairs out. */
+ *
+ * All of it again for a guest whose disk moves with it (DISK=1), and for one that moves back to where an old copy of its
+ * disk is (BACK=1; STALE=1: one that is too old to build on), with three faults more. Beside the above: the copy of the disk that the guest runs on has every write
+ * that the guest was told of as done, and is the true one; in the end there is one true copy with all of them, whether
+ * the guest lives or not, and no other but an old one; and a cut, stalled or full disk alone leaves the guest running.
+ *
+ * Where a host died, the single faults run once more with an operator who decides for the destination (FOR_D=1).
+ *
+ * CASE="a fault b fault" repeats one case (what a failure prints); PAIRS=0 leaves the pairs out, and ONLY=plain, disk,
+ * back or stale the other parts; ALL=1: all pairs on the way back, too. */
 #include <malloc.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/handover_disks.h"
 #include "tests/sim/handover_world.h"
 
 struct open_ones {
@@ -93,6 +103,11 @@ static const char *judge_rename(void)
     return NULL;
 }
 
+static const char *judge_disks(void)
+{
+    return hw_options.disk ? hwd_judge(hw_runs_at()) : NULL;
+}
+
 static const char *judge(void)
 {
     struct open_ones o = open_ones();
@@ -101,6 +116,8 @@ static const char *judge(void)
         return "too much was in flight";
     if (hw->twice)
         return "two copies ran";
+    if (hw_options.disk && hwd->bad)
+        return hwd->bad;
     if (o.undecided && !host_died())
         return "undecided though no host died";
     if (has(HW_CUT_FOR_GOOD) && o.open + o.undecided)
@@ -111,7 +128,23 @@ static const char *judge(void)
         return NULL; /* judged once it is decided */
     bad = judge_copies();
     bad = bad ? bad : judge_leftovers();
+    bad = bad ? bad : judge_disks();
     return bad ? bad : judge_rename();
+}
+
+static bool for_destination;
+
+/* As an operator does who has looked at both hosts: a guest that runs at the destination stays there, else the source's
+ * copy of it goes on (for_destination: is given up, for what was written there); a disk that is given up at the source
+ * is kept at the destination. */
+static bool keeps(int n)
+{
+    if (n == 1)
+        return hw_options.disk && hwd->copy[0].kind != HWD_TRUE;
+    if (hw->h[1].dom == HW_RUNS || for_destination)
+        return false;
+    hwd_decided_for(0);
+    return true;
 }
 
 /* An undecided handover is decided, knowing where the guest runs; then nothing may be open any
@@ -124,10 +157,11 @@ static const char *operator_decides(void)
         struct handover_view v;
         unsigned pos = 0;
         while (hw->h[n].core && handover_next(hw->h[n].core, &pos, &v)) {
-            struct handover_event ev = {
-                .kind = HANDOVER_EV_RESOLVE, .id = v.id, .keep = n == 0 && hw->h[1].dom != HW_RUNS};
-            if (v.undecided)
-                hw_step(n, &ev);
+            struct handover_event ev = {.kind = HANDOVER_EV_RESOLVE, .id = v.id};
+            if (!v.undecided || (n == 1 && for_destination)) /* the source tells it */
+                continue;
+            ev.keep = keeps(n);
+            hw_step(n, &ev);
         }
     }
     hw_turn(hw->now + 300 * VI_SEC);
@@ -137,7 +171,8 @@ static const char *operator_decides(void)
     if (o.open + o.undecided)
         return "an operator's decision does not end it";
     bad = judge_copies();
-    return bad ? bad : judge_leftovers();
+    bad = bad ? bad : judge_leftovers();
+    return bad ? bad : judge_disks();
 }
 
 static bool older;
@@ -169,41 +204,74 @@ static void run_case(unsigned a, enum hw_fault fa, unsigned b, enum hw_fault fb)
     failed++;
     if (failed <= 20)
         printf(
-            "%sCASE=\"%u %d %u %d\": %s (%s at point %u, %s at point %u); source %d, destination "
+            "%s%s%sCASE=\"%u %d %u %d\": %s (%s at point %u, %s at point %u); source %d, destination "
             "%d\n",
-            older ? "OLDER=1 " : "", a, (int)fa, b, (int)fb, bad, hw_fault_names[fa], a,
+            older ? "OLDER=1 " : "", for_destination ? "FOR_D=1 " : "",
+            hw_options.stale ? "STALE=1 " : hw_options.back ? "BACK=1 " : hw_options.disk ? "DISK=1 " : "", a, (int)fa, b, (int)fb, bad, hw_fault_names[fa], a,
             hw_fault_names[fb], b, (int)hw->h[0].dom, (int)hw->h[1].dom);
 }
 
-static int all_cases(bool pairs)
+static int faults(void)
+{
+    return hw_options.disk ? HW_FAULTS : HW_FAULTS_DISKLESS;
+}
+
+#ifdef __SANITIZE_ADDRESS__
+#define ALL_PAIRS false /* what is slow there: single faults go through the same code */
+#else
+#define ALL_PAIRS true
+#endif
+
+/* On the way back, pairs are of those that strike the old copy or what is put on it; ALL=1: of all. */
+static bool in_pairs(int f)
+{
+    return !hw_options.back || getenv("ALL") || f <= HW_DISK_D || f >= HW_FAULTS_DISKLESS;
+}
+
+static void all_cases(const char *name, bool pairs)
 {
     unsigned points = 0, a, b;
-    if (play(0, HW_NONE, 0, HW_NONE, &points) || !hw->h[0].moved) {
-        printf("an undisturbed handover fails\n");
+    const char *bad = play(0, HW_NONE, 0, HW_NONE, &points);
+    if (bad || !hw->h[0].moved) {
+        printf("%s: an undisturbed handover fails: %s\n", name, bad ? bad : "it does not move");
         failed++;
     } else
         passed++;
+    if (hw_options.back && !hw_options.stale && hwd->copied >= HWD_BLOCKS) {
+        printf("%s: more than what changed was copied\n", name);
+        failed++;
+    }
     for (a = 0; a <= points; a++)
-        for (int fa = HW_CRASH_S; fa < HW_FAULTS; fa++)
+        for (int fa = HW_CRASH_S; fa < faults(); fa++)
             run_case(a, (enum hw_fault)fa, 0, HW_NONE);
     older = true;
     for (a = 0; a <= points; a++)
-        for (int fa = HW_CRASH_S; fa < HW_FAULTS; fa++)
+        for (int fa = HW_CRASH_S; fa < faults(); fa++)
             run_case(a, (enum hw_fault)fa, 0, HW_NONE);
     older = false;
+    for_destination = true;
+    for (a = 0; hw_options.disk && a <= points; a++)
+        run_case(a, HW_REBOOT_D, 0, HW_NONE);
+    for_destination = false;
     for (a = 0; pairs && a <= points; a++)
         for (b = a; b <= points + 6; b++)
-            for (int fa = HW_CRASH_S; fa < HW_FAULTS; fa++)
-                for (int fb = HW_CRASH_S; fb < HW_FAULTS; fb++)
-                    run_case(a, (enum hw_fault)fa, b, (enum hw_fault)fb);
-    printf("%u fault points in one handover, %d faults\n", points, HW_FAULTS - 1);
-    printf("handover: %u passed, %u failed\n", passed, failed);
-    return failed > 0;
+            for (int fa = HW_CRASH_S; fa < faults(); fa++)
+                for (int fb = HW_CRASH_S; fb < faults(); fb++)
+                    if (in_pairs(fa) && in_pairs(fb))
+                        run_case(a, (enum hw_fault)fa, b, (enum hw_fault)fb);
+    printf("%s: %u fault points in one handover, %d faults\n", name, points, faults() - 1);
 }
 
 int main(void)
 {
-    const char *one = getenv("CASE"), *pairs = getenv("PAIRS");
+    static const struct {
+        const char *name;
+        bool disk, back, stale, pairs;
+    } parts[] = {{"plain", false, false, false, true},
+                 {"disk", true, false, false, true},
+                 {"back", true, true, false, true},
+                 {"stale", true, true, true, false}};
+    const char *one = getenv("CASE"), *pairs = getenv("PAIRS"), *only = getenv("ONLY");
     unsigned a, b;
     int fa, fb;
     /* each case makes and frees the same large things */
@@ -212,11 +280,23 @@ int main(void)
     if (sodium_init() < 0)
         return 1;
     older = getenv("OLDER") != NULL;
+    for_destination = getenv("FOR_D") != NULL;
+    hw_options.stale = getenv("STALE") != NULL;
+    hw_options.back = hw_options.stale || getenv("BACK");
+    hw_options.disk = hw_options.back || getenv("DISK");
     if (one && sscanf(one, "%u %d %u %d", &a, &fa, &b, &fb) == 4 && fa >= 0 && fa < HW_FAULTS &&
         fb >= 0 && fb < HW_FAULTS) {
         run_case(a, (enum hw_fault)fa, b, (enum hw_fault)fb);
         printf("handover: %u passed, %u failed\n", passed, failed);
         return failed > 0;
     }
-    return all_cases(!pairs || strcmp(pairs, "0") != 0);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        hw_options.disk = parts[i].disk;
+        hw_options.back = parts[i].back;
+        hw_options.stale = parts[i].stale;
+        if (!only || strcmp(only, parts[i].name) == 0)
+            all_cases(parts[i].name, parts[i].pairs && (ALL_PAIRS || !parts[i].disk) && (!pairs || strcmp(pairs, "0") != 0));
+    }
+    printf("handover: %u passed, %u failed\n", passed, failed);
+    return failed > 0;
 }

@@ -7,6 +7,7 @@
 
 #include "peer/base/err.h"
 #include "policy/handover_internal.h"
+#include "tests/sim/handover_disks.h"
 
 #define INCOMING "--incoming"
 
@@ -29,7 +30,10 @@ const char *const hw_fault_names[HW_FAULTS] = {
     "guest panics at source, its domain is preserved",
     "guest panics at destination, its domain is preserved",
     "xl rename at source",
-    "xl rename at destination"};
+    "xl rename at destination",
+    "the disks' stream is cut",
+    "the disks' stream stalls",
+    "storage of destination is full for 20 s"};
 
 static struct hw world;
 struct hw *hw = &world;
@@ -64,6 +68,7 @@ static void crash(int n)
     h->core = NULL;
     h->generation++;
     h->back_at = hw->now + 3 * VI_SEC;
+    hwd_cut();
     /* the agent ends the stream; what was suspended stays so, what came whole is built to its end
      */
     if (hw->streaming && (hw->h[0].dom == HW_RUNS || hw->h[0].saving))
@@ -91,6 +96,7 @@ static void taken(int n, bool by_hand)
 
 static void no_domain(struct hw_host *h)
 {
+    hwd_all_land(h == &hw->h[1]);
     h->dom = HW_ABSENT;
     h->request = HW_NOTHING;
     h->incoming = h->rebuilding = h->saving = false;
@@ -104,6 +110,7 @@ static void reboot(int n)
     if (n == 1)
         hw->stream_broken = true;
     h->boot.b[15]++;
+    hwd_host_dies(n);
     no_domain(h);
     h->back_at = hw->now + 30 * VI_SEC;
 }
@@ -223,6 +230,15 @@ static void strike(enum hw_fault f)
     case HW_XL_RENAME_D:
         xl_rename(1);
         break;
+    case HW_DISKS_CUT:
+        hwd_cut();
+        break;
+    case HW_DISKS_STALL:
+        hwd->stalled = true;
+        break;
+    case HW_STORAGE_D:
+        hwd->full_until = hw->now + 20 * VI_SEC;
+        break;
     default:
         break;
     }
@@ -334,7 +350,14 @@ static void put_hv(int n, vi_time delay, const struct handover_effect *fx, int e
 
 static void do_hv(int n, const struct handover_effect *fx)
 {
+    hwd->asked = fx->guest->disks[0];
     switch (fx->op) {
+    case HANDOVER_OP_MIRROR:
+        if (hwd_op(n, fx->op, &fx->id, hw->now < hw->cut_until, hw->now))
+            put_hv(n, 200 * VI_MSEC, fx, VI_EIO);
+        else
+            put(HW_MIRROR_STEP, n, VI_SEC, &fx->id, 0);
+        break;
     case HANDOVER_OP_SUSPEND:
         if (hw->now < hw->cut_until) {
             put_hv(n, 200 * VI_MSEC, fx, VI_EIO);
@@ -370,11 +393,13 @@ static void perform(int n, const struct handover_effect *fx)
         do_hv(n, fx);
         break;
     case HANDOVER_FX_ADMIT:
+        hwd->asked = fx->guest->disks[0];
         put(HW_DONE_ADMIT, n, 5 * VI_MSEC, &fx->id, hw_options.refuses ? VI_EREFUSED : 0);
         break;
     case HANDOVER_FX_END_STREAM:
         if (hw->streaming)
             hw->stream_broken = true;
+        hwd_cut();
         break;
     case HANDOVER_FX_OVER:
         if (n == 0) {
@@ -400,6 +425,22 @@ static void check_one_runs(void)
 {
     if (hw->h[0].dom == HW_RUNS && hw->h[1].dom == HW_RUNS)
         hw->twice++;
+    else if (hw_options.disk)
+        hwd_check(hw_runs_at());
+}
+
+/* The guest writes, wherever it runs. */
+static void guest_writes(void)
+{
+    int n = hw_runs_at(), block;
+    if (!hw_options.disk || n < 0 || hw->n >= HW_QUEUE || vi_rng_below(&hw->rng, 2))
+        return;
+    block = hwd_guest_writes(n, &hw->rng);
+    if (block < 0)
+        return;
+    put(HW_WRITE_LANDS, n, (vi_time)(1 + vi_rng_below(&hw->rng, 1200)) * VI_MSEC, NULL, 0);
+    hw->queue[hw->n - 1].block = (unsigned)block;
+    hw->queue[hw->n - 1].written = hwd->pending[block];
 }
 
 static void strike_due(void)
@@ -426,6 +467,7 @@ void hw_step(int n, struct handover_event *ev)
 {
     if (!hw->h[n].core)
         return;
+    guest_writes();
     handovers_step(hw->h[n].core, hw->now, ev);
     if (hw->due[0] || hw->due[1])
         strike_due(); /* a crash here loses the effects: nothing after this point was done */
@@ -501,9 +543,33 @@ static void hv_done(struct hw_item *i, struct handover_event *ev)
         else
             no_domain(h);
         break;
+    default:
+        ev->err = hwd_op(i->to, i->op, &i->id, hw->now < hw->cut_until, hw->now);
+        break;
     }
     check_one_runs();
     take_request(i->to);
+}
+
+static void step_again(const struct hw_item *i)
+{
+    put(HW_MIRROR_STEP, i->to, 700 * VI_MSEC, &i->id, 0);
+    hw->queue[hw->n - 1].generation = i->generation;
+}
+
+/* One block more of the disk is at the other side. It goes on though nobody hears of it, until the next peer takes
+ * the mirror down. */
+static void mirror_step(const struct hw_item *i, bool stale)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_PROGRESS, .id = i->id};
+    ev.err = hwd_mirror_step(hw->now < hw->cut_until, hw->now, &ev.done);
+    if (ev.err || ev.done == HWD_SECTORS) {
+        ev.kind = HANDOVER_EV_HV;
+        ev.why = ev.err ? "the disks' stream was cut" : NULL;
+    } else
+        step_again(i);
+    if (!stale)
+        hw_step(i->to, &ev);
 }
 
 /* The guest is stopped, and its last pages are on their way. */
@@ -541,7 +607,16 @@ static void arrive(struct hw_item *i)
         break;
     case HW_DONE_ADMIT:
         ev.kind = HANDOVER_EV_ADMITTED;
+        if (hwd->copy[1].kind == HWD_OLD)
+            ev.bases[0] = hwd->copy[1].by;
         break;
+    case HW_MIRROR_STEP:
+        mirror_step(i, stale);
+        return;
+    case HW_WRITE_LANDS:
+        hwd_lands(i->to, i->block, i->written, hw->h[i->to].dom == HW_RUNS);
+        check_one_runs();
+        return;
     case HW_GUEST_STOPS:
         guest_stops(i);
         return;
@@ -638,7 +713,9 @@ void hw_begin(uint64_t seed, bool older, unsigned a, enum hw_fault fa, unsigned 
 {
     static struct handover_guest guest;
     struct handover_event ev = {.kind = HANDOVER_EV_START, .guest = &guest, .epoch = 1};
-    memset(hw, 0, sizeof *hw);
+    for (int n = 0; n < 2; n++)
+        memset(&hw->h[n], 0, offsetof(struct hw_host, records));
+    memset(&hw->now, 0, offsetof(struct hw, queue) - offsetof(struct hw, now));
     vi_rng_seed(&hw->rng, seed);
     hw->now = VI_SEC;
     make_host(0);
@@ -655,6 +732,10 @@ void hw_begin(uint64_t seed, bool older, unsigned a, enum hw_fault fa, unsigned 
     guest.domid = 7;
     guest.kb = 65536;
     guest.n_macs = 1;
+    hwd_begin(hw_options.back, hw_options.stale);
+    guest.n_disks = 0;
+    if (hw_options.disk)
+        hwd_describe(&guest);
     if (older)
         older_move(&guest);
     start_peer(0);
@@ -670,6 +751,11 @@ void hw_end(void)
 {
     handovers_free(hw->h[0].core);
     handovers_free(hw->h[1].core);
+}
+
+int hw_runs_at(void)
+{
+    return hw->h[0].dom == HW_RUNS ? 0 : hw->h[1].dom == HW_RUNS ? 1 : -1;
 }
 
 unsigned hw_running(void)

@@ -26,6 +26,10 @@ enum hw_fault {
     HW_PANIC_D,
     HW_XL_RENAME_S,
     HW_XL_RENAME_D,
+    HW_FAULTS_DISKLESS, /* those before strike every guest, those after one whose disk moves with it */
+    HW_DISKS_CUT = HW_FAULTS_DISKLESS,
+    HW_DISKS_STALL,
+    HW_STORAGE_D,
     HW_FAULTS
 };
 extern const char *const hw_fault_names[HW_FAULTS];
@@ -53,14 +57,14 @@ struct hw_host {
     uint32_t domid, next_domid;
     vi_time back_at, disk_fails_until;
     unsigned n_records, generation;
-    struct {
+    enum hw_request request;
+    bool moved, failed, go, owned; /* go: on the source's disk; owned: on the destination's */
+    struct { /* last: begins as it is */
         struct vi_id id;
         size_t len;
         bool gone;
         uint8_t data[HANDOVER_RECORD_MAX];
     } records[HW_RECORDS];
-    enum hw_request request;
-    bool moved, failed, go, owned; /* go: on the source's disk; owned: on the destination's */
 };
 
 enum hw_kind {
@@ -70,7 +74,9 @@ enum hw_kind {
     HW_DONE_ADMIT,
     HW_STREAM_COMES,
     HW_GUEST_STOPS,
-    HW_REBUILT
+    HW_REBUILT,
+    HW_MIRROR_STEP,
+    HW_WRITE_LANDS
 };
 
 struct hw_item {
@@ -83,6 +89,8 @@ struct hw_item {
     enum handover_op op;
     int err;
     uint32_t domid; /* that the operation is for */
+    unsigned block;
+    uint64_t written; /* WRITE_LANDS */
     size_t len;
     uint8_t data[HANDOVER_MESSAGE_MAX];
 };
@@ -93,7 +101,6 @@ struct hw {
     uint64_t seq;
     struct vi_rng rng;
     unsigned n;
-    struct hw_item queue[HW_QUEUE];
     /* the faults of this case; they strike at the fault points met, counted */
     unsigned point, at[2];
     enum hw_fault what[2];
@@ -102,14 +109,15 @@ struct hw {
     unsigned twice;   /* how often two copies were seen running */
     bool gone;        /* somebody ended the guest: no copy may run in the end */
     bool may_be_gone; /* a host died with what may have been the only copy */
+    struct hw_item queue[HW_QUEUE]; /* last: begins as it is */
 };
 extern struct hw *hw;
 extern const struct vi_id hw_older;
 /* What is asked of the worlds begun from now on. states: called with every STATE effect; NULL: nobody is. refuses: the
- * destination admits nobody. */
+ * destination admits nobody. disk: the guest has one that moves with it; back: to a host that has an old copy of it; stale: one too old. */
 struct hw_options {
     void (*states)(const struct handover_effect *fx);
-    bool refuses;
+    bool refuses, disk, back, stale;
 };
 extern struct hw_options hw_options;
 
@@ -121,5 +129,6 @@ void hw_end(void);
 void hw_step(int n, struct handover_event *ev);
 void hw_turn(vi_time until);
 unsigned hw_running(void);
+int hw_runs_at(void); /* -1: nowhere */
 
 #endif

@@ -208,6 +208,196 @@ static void all_goes_well(void **state)
     assert_int_equal(handover_promised(core[1], &kb, &pct), 0);
 }
 
+/* The same with a disk: mirrored before the guest is touched; GO only when the destination has said on its disk that all
+ * of it is there; the old copy retired at the end. */
+static void a_disk_goes_with_it(void **state)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_ADMITTED, .id = handover_id(1)};
+    struct vi_id h = handover_id(1), disk;
+    struct handover_view v;
+    (void)state;
+    memset(disk.b, 0xd1, sizeof disk.b);
+    guest.n_disks = 1;
+    guest.disks[0] = (struct handover_disk){.id = disk, .sectors = 409600, .generation = 3};
+    memset(guest.disks[0].since.b, 0x55, VI_ID_SIZE);
+    assert_int_equal(begin(1), 0);
+    assert_true(handover_has_disk(core[0], &disk));
+    pass(0, 1); /* OFFER */
+    ev.bases[0] = guest.disks[0].since;
+    handovers_step(core[1], now, &ev);
+    drain(1);
+    assert_int_equal(handover_promised_sectors(core[1]), 409600); /* the old copy that is there must not make room for another */
+    pass(1, 0); /* RESERVE */
+    pass(0, 1); /* ACCEPT */
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_MAKE);
+    assert_true(last[HANDOVER_FX_HV].guest->disks[0].base);
+    assert_int_equal(taken[HANDOVER_FX_SEND], 0);
+    tell(1, HANDOVER_EV_HV, 0);
+    assert_true(handover_expects_disk(core[1], &h, &id[0], 0));
+    assert_false(handover_expects_disk(core[1], &h, &id[0], 1));
+    assert_false(handover_expects_disk(core[1], &h, &id[2], 0));
+    pass(1, 0); /* READY */
+    assert_int_equal(state_of(0, 1), HS_MIRRORING);
+    assert_int_equal(taken[HANDOVER_FX_HV], 0);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_MIRROR);
+    ev = (struct handover_event){.kind = HANDOVER_EV_PROGRESS, .id = h, .done = 1024};
+    handovers_step(core[0], now, &ev);
+    assert_true(handover_find(core[0], &h, &v) && v.done == 1024);
+    tell(0, HANDOVER_EV_HV, 0);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_SUSPEND);
+    tell(1, HANDOVER_EV_ARRIVING, 0);
+    tell(0, HANDOVER_EV_HV, 0);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_FINISH);
+    domain(1, 21, false, true, false);
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    pass(1, 0); /* RESTORED: not enough */
+    assert_int_equal(taken[HANDOVER_FX_HV], 0);
+    tell(0, HANDOVER_EV_STREAM, VI_EIO); /* the memory's: the other has it all the same */
+    assert_int_equal(state_of(0, 1), HS_SYNCING);
+    tell(0, HANDOVER_EV_HV, 0);
+    pass(0, 1); /* SYNCED */
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_COMPLETE);
+    tell(1, HANDOVER_EV_HV, 0);
+    assert_int_equal(taken[HANDOVER_FX_SEND], 0); /* COMPLETE is not said before it is on the disk */
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    pass(1, 0); /* COMPLETE */
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_QUERY);
+    domain(0, 7, false, false, true);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    pass(0, 1); /* GO */
+    domain(1, 21, false, true, false);
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_OWN); /* before it runs on it */
+    tell(1, HANDOVER_EV_HV, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_UNPAUSE);
+    tell(1, HANDOVER_EV_HV, 0);
+    domain(1, 21, true, false, false);
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    pass(1, 0); /* RUNNING */
+    tell(0, HANDOVER_EV_HV, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_RETIRE);
+    assert_true(handover_has_disk(core[0], &disk)); /* nobody else may start from it */
+    tell(0, HANDOVER_EV_HV, 0);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(state_of(0, 1), HS_DONE);
+    assert_false(handover_has_disk(core[0], &disk));
+}
+
+/* Until its disks are in sync: the lease is renewed, and it is given up when nothing comes through any more. */
+static void a_mirror_without_progress(void **state)
+{
+    struct handover_event ev = {.kind = HANDOVER_EV_PROGRESS, .id = handover_id(1)};
+    (void)state;
+    guest.n_disks = 1;
+    guest.disks[0] = (struct handover_disk){.id = id[2], .sectors = 409600, .generation = 1};
+    begin(1);
+    pass(0, 1);
+    tell(1, HANDOVER_EV_ADMITTED, 0);
+    assert_int_equal(handover_promised_sectors(core[1]), 409600);
+    pass(1, 0);
+    pass(0, 1);
+    tell(1, HANDOVER_EV_PERSISTED, 0);
+    tell(1, HANDOVER_EV_HV, 0);
+    pass(1, 0);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    for (unsigned i = 0; i < 60; i++) {
+        ev.compared = i < 30 ? i + 1 : ev.compared; /* first with what is there, then it is copied */
+        ev.done = i < 30 ? 5 : i;
+        handovers_step(core[0], now, &ev);
+        wait_for(0, 10 * VI_SEC);
+        assert_int_equal(taken[HANDOVER_FX_SEND], 1); /* RENEW */
+        assert_int_equal(state_of(0, 1), HS_MIRRORING);
+    }
+    for (unsigned i = 0; i < 6; i++) {
+        ev.done = i % 2 ? 59 : 40; /* written to as fast as it is copied */
+        handovers_step(core[0], now, &ev);
+        wait_for(0, 10 * VI_SEC);
+    }
+    assert_int_equal(state_of(0, 1), HS_ABORTING);
+    tell(0, HANDOVER_EV_HV, VI_EIO);
+    tell(0, HANDOVER_EV_PERSISTED, 0);
+    assert_int_equal(last[HANDOVER_FX_HV].op, HANDOVER_OP_UNMIRROR);
+    tell(0, HANDOVER_EV_HV, 0);
+    domain(0, 7, true, false, false);
+    assert_int_equal(state_of(0, 1), HS_ABORTED);
+}
+
+static void disks_are_bounded(void **state)
+{
+    struct handover_effect offer;
+    struct message m;
+    struct handover h = {.role = HANDOVER_SOURCE}, r;
+    uint8_t b[HANDOVER_RECORD_MAX];
+    int n;
+    (void)state;
+    guest.n_disks = HANDOVER_DISKS;
+    for (unsigned i = 0; i < HANDOVER_DISKS; i++) {
+        guest.disks[i] = (struct handover_disk){.sectors = HANDOVER_SECTORS_MAX, .generation = 1 + i};
+        memset(guest.disks[i].id.b, 0xd0 + (int)i, VI_ID_SIZE);
+    }
+    guest.disks[1].since = id[2];
+    strcpy(guest.disks[2].name, "db-root");
+    guest.n_macs = TRANSFER_MACS;
+    guest.description_len = HANDOVER_DESCRIPTION;
+    assert_int_equal(begin(1), VI_EINVAL); /* both don't fit into one message */
+    guest.description_len = 600;
+    guest.disks[1].sectors++;
+    assert_int_equal(begin(1), VI_EINVAL);
+    guest.disks[1].sectors = 0;
+    assert_int_equal(begin(1), VI_EINVAL);
+    guest.disks[1].sectors = 8;
+    guest.disks[1].id = guest.disks[0].id;
+    assert_int_equal(begin(1), VI_EINVAL);
+    guest.disks[1].id.b[0]++;
+    assert_int_equal(begin(1), 0);
+    offer = last[HANDOVER_FX_SEND];
+    assert_int_equal(ho_message_decode(&m, offer.data, offer.len), 0);
+    assert_int_equal(m.guest.n_disks, HANDOVER_DISKS);
+    assert_true(vi_id_equal(&m.guest.disks[1].since, &id[2]));
+    assert_int_equal(m.guest.disks[3].sectors, HANDOVER_SECTORS_MAX);
+    assert_string_equal(m.guest.disks[2].name, "db-root");
+    assert_string_equal(m.guest.disks[0].name, "");
+    for (size_t i = 0; i < offer.len; i++)
+        assert_int_not_equal(ho_message_decode(&m, offer.data, i), 0);
+    h.guest = guest;
+    n = ho_record_encode(&h, HS_MIRRORING, b, sizeof b);
+    assert_true(n > 0);
+    memset(&r, 0, sizeof r);
+    assert_int_equal(ho_record_decode(&r, b, (size_t)n), 0);
+    assert_int_equal(r.recorded, HS_MIRRORING);
+    assert_int_equal(r.guest.n_disks, HANDOVER_DISKS);
+    assert_true(vi_id_equal(&r.guest.disks[1].id, &guest.disks[1].id));
+    assert_string_equal(r.guest.disks[2].name, "db-root");
+    for (int i = 0; i < n; i++)
+        assert_int_not_equal(ho_record_decode(&r, b, (size_t)i), 0);
+}
+
+/* What is said of a guest without disks is byte by byte what the version before said. */
+static void without_disks_as_before(void **state)
+{
+    struct handover_effect fx;
+    (void)state;
+    begin(1);
+    fx = last[HANDOVER_FX_SEND];
+    assert_int_equal(fx.data[0], 0x95); /* five fields: OFFER, version 1 */
+    assert_int_equal(fx.data[1], 1);
+    assert_int_equal(fx.data[2], 1);
+    pass(0, 1);
+    tell(1, HANDOVER_EV_ADMITTED, 0);
+    fx = last[HANDOVER_FX_SEND];
+    assert_int_equal(fx.data[0], 0x93); /* RESERVE */
+    assert_int_equal(fx.data[1], 3);
+    assert_int_equal(fx.data[2], 1);
+    pass(1, 0);
+    pass(0, 1);
+    assert_int_equal(last[HANDOVER_FX_PERSIST].data[0], 0x9a); /* ten fields of a record */
+    assert_int_equal(last[HANDOVER_FX_PERSIST].data[1], 1);
+}
+
 static void refused(void **state)
 {
     (void)state;
@@ -425,6 +615,10 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(all_goes_well, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_disk_goes_with_it, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_mirror_without_progress, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(disks_are_bounded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(without_disks_as_before, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nobody_answers, set_up, tear_down),
         cmocka_unit_test_setup_teardown(lease_runs_out, set_up, tear_down),
