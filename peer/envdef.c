@@ -9,8 +9,8 @@
 #include "overlay/overlay.h"
 #include "peer/base/err.h"
 #include "peer/base/wire.h"
+#include "peer/envdef_internal.h"
 
-#define SIG 64
 static const char label[] = "violin environment record";
 
 bool env_name_valid(const char *name)
@@ -50,23 +50,23 @@ static void signature_input(crypto_sign_state *st, const uint8_t *body, size_t l
     crypto_sign_update(st, body, len);
 }
 
-static int sign_body(struct vi_writer *w, const uint8_t sk[64])
+int env_sign_body(struct vi_writer *w, const uint8_t sk[64])
 {
     crypto_sign_state st;
-    if (w->err || w->cap - w->len < SIG)
+    if (w->err || w->cap - w->len < ENV_SIG)
         return VI_EFULL;
     signature_input(&st, w->data, w->len);
     crypto_sign_final_create(&st, w->data + w->len, NULL, sk);
-    return (int)(w->len + SIG);
+    return (int)(w->len + ENV_SIG);
 }
 
 int env_record_verify(const uint8_t *data, size_t len, const uint8_t pk[32])
 {
     crypto_sign_state st;
-    if (len <= SIG)
+    if (len <= ENV_SIG)
         return VI_EAUTH;
-    signature_input(&st, data, len - SIG);
-    return crypto_sign_final_verify(&st, data + len - SIG, pk) == 0 ? 0 : VI_EAUTH;
+    signature_input(&st, data, len - ENV_SIG);
+    return crypto_sign_final_verify(&st, data + len - ENV_SIG, pk) == 0 ? 0 : VI_EAUTH;
 }
 
 int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], uint8_t *out,
@@ -90,7 +90,7 @@ int env_definition_encode(const struct env_definition *d, const uint8_t sk[64], 
         vi_write_bool(&w, d->strict);
     if (d->bandwidth)
         vi_write_uint(&w, d->bandwidth);
-    return sign_body(&w, sk);
+    return env_sign_body(&w, sk);
 }
 
 bool env_allows(const struct env_definition *d, const char *domain)
@@ -120,9 +120,9 @@ int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t 
     uint32_t fields;
     int err;
     memset(d, 0, sizeof *d);
-    if (len <= SIG || len > ENV_RECORD_MAX)
+    if (len <= ENV_SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
-    vi_reader_init(&r, data, len - SIG);
+    vi_reader_init(&r, data, len - ENV_SIG);
     fields = vi_read_array(&r, 11); /* 8: before there were other domains; 10: strict; 11: bandwidth */
     if (fields < 8)
         return VI_EPROTO;
@@ -160,7 +160,7 @@ int env_takes_part_encode(const struct env_takes_part *t, const uint8_t sk[64], 
     vi_write_bin(&w, t->key, sizeof t->key);
     vi_write_uint(&w, t->version);
     vi_write_bin(&w, t->envs, t->n * sizeof t->envs[0]);
-    return sign_body(&w, sk);
+    return env_sign_body(&w, sk);
 }
 
 int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t len)
@@ -170,9 +170,9 @@ int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t 
     size_t n = 0;
     int err;
     memset(t, 0, sizeof *t);
-    if (len <= SIG || len > ENV_RECORD_MAX)
+    if (len <= ENV_SIG || len > ENV_RECORD_MAX)
         return VI_EPROTO;
-    vi_reader_init(&r, data, len - SIG);
+    vi_reader_init(&r, data, len - ENV_SIG);
     if (vi_read_array(&r, 4) != 4)
         return VI_EPROTO;
     if (vi_read_uint(&r, 1) != 1)

@@ -3,14 +3,20 @@
  * A definition (record kind ENV_RECORD_DEFINITION, keyed by the environment's id) is signed by a
  * host of the home domain that holds the `env` capability. A participation list
  * (ENV_RECORD_TAKES_PART, keyed by the peer's id) is signed by that peer. Newer versions replace
- * older ones; a removed environment stays as a tombstone. */
+ * older ones; a removed environment stays as a tombstone.
+ *
+ * Rules for where an environment's guests may be, and its priority, are records of a kind of their own
+ * (ENV_RECORD_RULES, one for each page of them that is in use), signed like a definition: a peer of a version that
+ * doesn't know them refuses them without harm, where a longer definition would lose it the environment. */
 #ifndef PEER_ENVDEF_H
 #define PEER_ENVDEF_H
 
 #include "peer/base/id.h"
+#include "policy/policy.h"
 
 #define ENV_RECORD_DEFINITION 1
 #define ENV_RECORD_TAKES_PART 2
+#define ENV_RECORD_RULES      3
 
 #define ENV_NAME_MAX   32 /* with NUL; letters, digits, . _ - ; begins with a letter or digit */
 #define ENV_DOMAIN_MAX 64
@@ -21,6 +27,10 @@
 #define ENV_CERT_MAX   576
 #define ENV_TAG_SIZE   8   /* of an environment's id, in participation lists */
 #define ENV_BRIDGE_MAX 16
+#define ENV_RULES      32 /* of an environment */
+#define ENV_PAGES      8  /* of rules; a page has as many as fit into a record */
+#define ENV_PRIORITY_MAX 100
+#define ENV_PRIORITY     50 /* without a word about it */
 #define ENV_ALLOWED    8   /* domains beside the home where an environment may be */
 
 struct env_definition {
@@ -46,6 +56,18 @@ struct env_takes_part {
     uint8_t envs[ENV_MAX][ENV_TAG_SIZE]; /* the first bytes of each environment's id */
 };
 
+/* One page of an environment's rules. Whoever changes a rule writes its page anew. */
+struct env_rules {
+    struct vi_id env;
+    unsigned page; /* < ENV_PAGES */
+    uint64_t version;
+    uint32_t priority; /* of page 0; of the others ENV_PRIORITY */
+    unsigned n;
+    struct policy_rule rule[ENV_RULES]; /* numbers 1 … ENV_RULES; env is filled in */
+    unsigned cert_len; /* as in a definition */
+    uint8_t cert[ENV_CERT_MAX];
+};
+
 /* May the environment be in this domain? */
 bool env_allows(const struct env_definition *d, const char *domain);
 bool env_name_valid(const char *name);
@@ -63,7 +85,12 @@ int env_takes_part_encode(const struct env_takes_part *t, const uint8_t sk[64], 
 /* Both decode without verifying (VI_EPROTO, VI_EINVAL); the id is recomputed, never taken. */
 int env_definition_decode(struct env_definition *d, const uint8_t *data, size_t len);
 int env_takes_part_decode(struct env_takes_part *t, const uint8_t *data, size_t len);
-/* Is the record's signature by pk? For both kinds. 0 or VI_EAUTH. */
+/* The key of a page's record. */
+void env_rules_key(struct vi_id *out, const struct vi_id *env, unsigned page);
+/* As those above. Rules of a kind that isn't known are left out. */
+int env_rules_encode(const struct env_rules *r, const uint8_t sk[64], uint8_t *out, size_t cap);
+int env_rules_decode(struct env_rules *r, const uint8_t *data, size_t len);
+/* Is the record's signature by pk? For all kinds. 0 or VI_EAUTH. */
 int env_record_verify(const uint8_t *data, size_t len, const uint8_t pk[32]);
 
 #endif

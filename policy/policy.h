@@ -12,6 +12,7 @@
 #include "peer/base/rng.h"
 #include "policy/envmove.h"
 #include "policy/handover.h"
+#include "policy/rules.h"
 
 #define POLICY_GUESTS    256
 #define POLICY_PEERS     1024 /* summaries looked at in one evaluation */
