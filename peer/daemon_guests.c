@@ -90,6 +90,7 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     d->n_guests = n;
     d->listed = true;
     count_guests(d);
+    d->listed_at = daemon_now();
     daemon_switch_guests(d);
     daemon_handover_guests(d);
 }

@@ -351,6 +351,7 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     if (needs.kb < w->description.target_kb) /* what it will really take */
         needs.kb = w->description.target_kb;
     n = handover_promised(d->handovers, &kb, &pct);
+    policy_promised(d->policy, daemon_now(), &fx->peer, &kb, &pct);
     if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &needs, &kb, &pct, &leased))
         admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
     else if (!e || !e->open)
@@ -384,7 +385,7 @@ static void transferred(struct daemon *d, const struct handover_effect *fx, bool
     if (!to_us)
         daemon_switch_given(d, &fx->guest->env);
     if (to_us)
-        daemon_policy_arrived(d, &fx->guest->uuid, &fx->peer);
+        daemon_policy_arrived(d, fx->guest, &fx->peer);
 }
 
 static void end_stream(struct daemon *d, const struct vi_id *id)

@@ -151,6 +151,7 @@ struct daemon {
     struct hv_guest guests[HV_GUESTS_MAX];
     unsigned n_guests;
     bool listing, listed; /* listed: since this process began */
+    vi_time listed_at; /* when the hypervisor told of its guests last */
     vi_time next_list;
 
     char warnings[WARNINGS][WARNING_TEXT]; /* "" when all is well */
@@ -390,7 +391,8 @@ void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const st
 void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g);
 void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err,
                          const char *why);
-void daemon_policy_arrived(struct daemon *d, const struct vi_id *guest, const struct vi_id *from);
+void daemon_policy_arrived(struct daemon *d, const struct handover_guest *g, const struct vi_id *from);
+int daemon_policy_moves(struct daemon *d, const uint8_t *body, size_t len, uint8_t *out); /* CALL_MOVES */
 void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params);
 

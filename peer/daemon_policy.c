@@ -1,5 +1,5 @@
 /* The daemon and the policy: snapshots in, balloons, weights and moves out; what people ask of it. */
-#include "peer/daemon_internal.h"
+#include "peer/daemon_federation.h"
 #include "peer/federation.h"
 
 #include <stdio.h>
@@ -11,6 +11,34 @@
 #include "peer/rpc_write.h"
 
 #define MIB(kb) ((double)(kb) / 1024.0)
+
+/* ---- the other hosts ---- */
+
+static bool one_peer(const struct daemon *d, const struct gossip_summary *s, struct policy_peer *out)
+{
+    out->id = s->id;
+    out->age = s->age;
+    return !vi_id_equal(&s->id, &d->me.id) && !policy_summary_decode(&out->load, s->bytes, s->len);
+}
+
+static bool peer_of(void *arg, vi_time now, const struct vi_id *id, struct policy_peer *out)
+{
+    const struct daemon *d = arg;
+    struct gossip_summary s;
+    return gossip_summary_get(d->gossip, now, id, &s) && one_peer(d, &s, out);
+}
+
+static unsigned peers_of(void *arg, vi_time now, struct policy_peer *peers, unsigned most)
+{
+    struct daemon *d = arg;
+    struct gossip_round r;
+    struct gossip_summary s;
+    unsigned n = 0;
+    gossip_round(d->gossip, most < gossip_alive(d->gossip) ? vi_rng_u64(&d->rng) : 0, &r);
+    while (n < most && gossip_summary_drawn(d->gossip, now, &r, &s))
+        n += one_peer(d, &s, &peers[n]);
+    return n;
+}
 
 int daemon_policy_open(struct daemon *d, char *why, size_t cap)
 {
@@ -31,11 +59,15 @@ int daemon_policy_open(struct daemon *d, char *why, size_t cap)
     p.cooldown = c->cooldown * VI_SEC;
     p.no_return = c->no_return * VI_SEC;
     p.horizon = c->payoff_horizon * VI_SEC;
+    p.forecast_after = c->forecast_after * VI_SEC;
     p.report_stale = c->report_stale * VI_SEC;
     p.moves_per_hour = (unsigned)c->moves_per_hour;
     p.arrivals_max = (unsigned)c->arrivals_max;
     if (c->migration_bandwidth)
         p.bandwidth_kbps = (double)c->migration_bandwidth * 1024;
+    p.peers = peers_of;
+    p.peer = peer_of;
+    p.peers_arg = d;
     d->policy = policy_new(&p, &d->rng, daemon_now());
     if (!d->policy) {
         snprintf(why, cap, "the policy can't be set up; `violin config check` says whether its settings are good");
@@ -89,20 +121,6 @@ static void one_guest(struct daemon *d, struct policy_guest *p, const struct hv_
     snprintf(p->why_not, sizeof p->why_not, "%s", !g->movable ? g->why_not : p->movable ? "" : "pinned by the configuration of this host");
 }
 
-static unsigned peers_of(struct daemon *d, vi_time now, struct policy_peer *peers)
-{
-    struct gossip_summary s;
-    size_t pos = 0;
-    unsigned n = 0;
-    while (n < POLICY_PEERS && gossip_summary_next(d->gossip, now, &pos, &s)) {
-        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&peers[n].load, s.bytes, s.len))
-            continue;
-        peers[n].id = s.id;
-        peers[n++].age = s.age;
-    }
-    return n;
-}
-
 void daemon_policy_domain_load(struct daemon *d, struct fed_summary *out)
 {
     struct gossip_summary s;
@@ -128,10 +146,10 @@ void daemon_policy_domain_load(struct daemon *d, struct fed_summary *out)
 static void evaluate(struct daemon *d, vi_time now)
 {
     static struct policy_guest guests[POLICY_GUESTS];
-    static struct policy_peer peers[POLICY_PEERS];
     struct policy_env envs[POLICY_ENVS];
     struct policy_event ev = {.kind = POLICY_EV_EVALUATE};
     struct policy_snapshot *s = &ev.snapshot;
+    s->at = d->listed_at;
     s->cpus = d->host.cpus;
     s->total_kb = d->host.total_kb;
     s->free_kb = d->host.free_kb;
@@ -152,8 +170,6 @@ static void evaluate(struct daemon *d, vi_time now)
         }
     s->guests = guests;
     s->envs = envs;
-    ev.peers = peers;
-    ev.n_peers = peers_of(d, now, peers);
     policy_step(d->policy, now, &ev);
     daemon_envmove_evaluated(d);
 }
@@ -169,13 +185,13 @@ static void on_done(void *arg, int err, const char *detail)
 
 struct probing {
     struct daemon *d;
-    struct vi_id peer;
+    struct vi_id peer, guest;
 };
 
 static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
 {
     struct probing *p = arg;
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = p->peer, .err = err, .data = body, .len = len};
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = p->guest, .peer = p->peer, .err = err, .data = body, .len = len};
     policy_step(p->d->policy, daemon_now(), &ev);
     free(p);
 }
@@ -183,10 +199,11 @@ static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
 static void probe(struct daemon *d, vi_time now, const struct policy_effect *fx)
 {
     struct probing *p = malloc(sizeof *p);
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = fx->peer, .err = VI_EFULL};
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = fx->guest, .peer = fx->peer, .err = VI_EFULL};
     if (p) {
         p->d = d;
         p->peer = fx->peer;
+        p->guest = fx->guest;
     }
     if (!p || calls_ask(d->calls, now, &fx->peer, CALL_LOAD, fx->data, fx->len, on_probed, p)) {
         free(p);
@@ -199,7 +216,7 @@ static void say(struct daemon *d, const struct policy_decision *dec)
     static const char *const kinds[] = {[POLICY_GROW] = "balloon", [POLICY_SHRINK] = "balloon",
                                         [POLICY_WEIGHT] = "weight", [POLICY_SHORT] = "short",
                                         [POLICY_MOVE] = "moving", [POLICY_REFUSE] = "refused",
-                                        [POLICY_FAILED] = "failed"};
+                                        [POLICY_STUCK] = "balloon", [POLICY_FAILED] = "failed"};
     struct event *ev = daemon_event(d, kinds[dec->kind], dec->name, "%s%s", dec->done ? "" : "would do: ", dec->text);
     uint8_t b[EVENT_BYTES_MAX];
     struct vi_writer w;
@@ -262,10 +279,32 @@ void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const stru
     daemon_envmove_moved(d, guest, peer, err, why);
 }
 
-void daemon_policy_arrived(struct daemon *d, const struct vi_id *guest, const struct vi_id *from)
+/* What the guest's environment has moved of late, by the host that it came from. Without an answer this host goes by what
+ * it sees itself. */
+static void on_moves(void *arg, int err, const uint8_t *body, size_t len)
 {
-    struct policy_event ev = {.kind = POLICY_EV_ARRIVED, .guest = *guest, .peer = *from};
+    struct probing *p = arg; /* peer: the environment */
+    if (!err)
+        (void)policy_moves_heard(p->d->policy, daemon_now(), &p->peer, body, len);
+    free(p);
+}
+
+void daemon_policy_arrived(struct daemon *d, const struct handover_guest *g, const struct vi_id *from)
+{
+    struct policy_event ev = {.kind = POLICY_EV_ARRIVED, .guest = g->uuid, .peer = *from, .needs = {g->kb, g->pct}};
+    struct probing *p = malloc(sizeof *p);
+    uint8_t b[POLICY_MOVES];
+    int n = policy_moves_ask(&g->env, b);
     policy_step(d->policy, daemon_now(), &ev);
+    if (p)
+        *p = (struct probing){.d = d, .peer = g->env};
+    if (!p || n < 0 || calls_ask(d->calls, daemon_now(), from, CALL_MOVES, b, (size_t)n, on_moves, p))
+        free(p);
+}
+
+int daemon_policy_moves(struct daemon *d, const uint8_t *body, size_t len, uint8_t *out)
+{
+    return policy_moves_tell(d->policy, daemon_now(), body, len, out);
 }
 
 int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out)
@@ -275,11 +314,11 @@ int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8
     unsigned n = handover_promised(d->handovers, &kb, &pct);
     uint64_t leased_kb;
     double leased_pct;
-    (void)from;
+    struct cert c;
     (void)daemon_envmove_leased(d, &leased_kb, &leased_pct);
     kb += leased_kb;
     pct += leased_pct;
-    return policy_probe_answer(d->policy, body, len, kb, pct, n, out);
+    return policy_probe_answer(d->policy, daemon_now(), fed_foreign(d, from, &c) ? NULL : from, body, len, kb, pct, n, out);
 }
 
 /* ---- shown ---- */
@@ -322,7 +361,7 @@ unsigned daemon_policy_summary_fields(struct daemon *d, const struct vi_id *peer
 {
     struct policy_load l;
     vi_time age;
-    return summary_of(d, peer, &l, &age) ? 6 : 0;
+    return summary_of(d, peer, &l, &age) ? 8 : 0;
 }
 
 void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const struct vi_id *peer)
@@ -337,6 +376,8 @@ void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const st
     put_number(w, "memory_total_mib", MIB(l.total_kb));
     put_number(w, "memory_free_mib", MIB(l.free_kb));
     put_uint(w, "guests", l.guests);
+    put_text(w, "mode", l.observes ? "observe" : "auto");
+    put_text(w, "placement", l.packs ? "pack" : "balance");
 }
 
 void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g)
@@ -346,7 +387,7 @@ void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const stru
     bool known = policy_view(d->policy, daemon_now(), &g->uuid, &v);
     bool cpu = known && v.measured, memory = known && v.fresh_report, aged = known && v.report_age != VI_NEVER;
     char uuid[VI_UUID_TEXT];
-    vi_write_map(w, 11U + 4U * cpu + 2U * memory + aged + !g->movable);
+    vi_write_map(w, 11U + 4U * cpu + 2U * memory + aged + !g->movable + (known && v.stuck));
     put_text(w, "name", g->name);
     put_text(w, "uuid", vi_uuid_format(&g->uuid, uuid));
     put_text(w, "environment", e->def.name);
@@ -370,6 +411,8 @@ void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const stru
         put_number(w, "used_mib", MIB(v.used_kb));
         put_number(w, "memory_utilisation", v.memory_utilisation);
     }
+    if (known && v.stuck)
+        put_bool(w, "balloon_stuck", true);
     if (aged)
         put_number(w, "report_age_s", (double)v.report_age / 1e6);
 }
@@ -516,7 +559,7 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
         rpc_error(call, VI_EINVAL, "%s is on %s already", name, host);
         return;
     }
-    err = host[0] ? 0 : policy_operator_choice(d->policy, &g->uuid, &peer, why, sizeof why);
+    err = host[0] ? 0 : policy_operator_choice(d->policy, daemon_now(), &g->uuid, &peer, why, sizeof why);
     if (!err)
         err = daemon_handover_start(d, &g->uuid, &peer, call, why, sizeof why);
     if (err)

@@ -73,7 +73,7 @@ static void set_weight(struct policy *p, vi_time now, struct guest_state *g)
     double have = g->in.weight ? g->in.weight : 1;
     struct policy_decision *d;
     struct policy_effect *fx;
-    if (fabs(w - have) <= have * WEIGHT_STEP || g->in.frozen || !g->measured)
+    if (fabs(w - have) <= have * WEIGHT_STEP || g->in.frozen)
         return;
     d = policy_decide(p, now, g, POLICY_WEIGHT, "%s: CPU weight %u → %u, entitled to %.0f %% of a CPU (wants %.0f %%)",
                       g->in.name, g->in.weight, w, g->entitlement, g->demand_pct);
@@ -101,7 +101,7 @@ void policy_plan_cpu(struct policy *p, vi_time now)
     double want[POLICY_GUESTS] = {0}, shares[POLICY_GUESTS] = {0}, got[POLICY_GUESTS] = {0};
     struct guest_state *of[POLICY_GUESTS];
     unsigned n = 0;
-    double demand = 0, entitled = 0;
+    double demand = 0, entitled = 0, level = 0;
     for (unsigned i = 0; i < p->top; i++) {
         struct guest_state *g = &p->guests[i];
         if (!g->used || !g->in.running)
@@ -110,6 +110,7 @@ void policy_plan_cpu(struct policy *p, vi_time now)
         want[n] = desired(p, g);
         shares[n] = policy_shares_of(p, g);
         demand += g->demand_pct;
+        level += policy_level(g->demand_pct, p->cfg.range_high);
         n++;
     }
     policy_divide(policy_capacity(p), n, want, shares, got);
@@ -122,5 +123,6 @@ void policy_plan_cpu(struct policy *p, vi_time now)
         set_weight(p, now, of[i]);
     }
     p->load.demand_pct = demand;
+    p->level_pct = level;
     p->load.entitled_pct = entitled;
 }

@@ -28,15 +28,18 @@ static struct guest_state *largest(struct policy *p, vi_time now, const bool *se
 
 /* The least utilised of those whose summaries fit, but none that was chosen in this evaluation: summaries are seconds
  * old. -1: none. */
-static int destination(struct policy *p, struct guest_state *g, const struct policy_needs *needs,
+static int destination(struct policy *p, vi_time now, struct guest_state *g, const struct policy_needs *needs,
                        const bool *chosen)
 {
     double least = INFINITY, u;
     int best = -1;
     g->n_choices = 0;
+    policy_look(p, now, POLICY_PEERS);
     for (unsigned i = 0; i < p->n_peers; i++) {
         const char *why = chosen[i] ? "another guest goes there just now"
                                     : policy_peer_full(p, &p->peers[i], needs);
+        if (!why)
+            why = policy_ruled_out(p, g, &p->peers[i].id);
         policy_note(g, &p->peers[i].id, why ? why : "it would fit, another is less utilised");
         u = policy_utilisation(&p->peers[i].load, needs);
         if (!why && u < least) {
@@ -65,6 +68,7 @@ static void leave(struct policy *p, vi_time now, struct guest_state *g, const st
     if (!d)
         return;
     d->done = true;
+    d->peer = to->id;
     policy_number(d, "needs_mib", (double)needs->kb / 1024);
     policy_number(d, "needs_pct", needs->pct);
     policy_number(d, "utilisation_there", policy_utilisation(&to->load, needs));
@@ -80,15 +84,16 @@ void policy_consider_drain(struct policy *p, vi_time now)
     for (unsigned i = 0; i < p->top; i++)
         leaving += p->guests[i].used && p->guests[i].in.frozen;
     while (leaving < AT_ONCE && (g = largest(p, now, seen))) {
+        const char *ruled = policy_ruled_here(p, g);
         struct policy_needs needs;
         int to;
         seen[g - p->guests] = true;
-        if (!g->in.movable) {
-            policy_refuse(p, now, g, g->in.why_not);
+        if (!g->in.movable || ruled) {
+            policy_refuse(p, now, g, ruled ? ruled : g->in.why_not);
             continue;
         }
         policy_needs_of(g, &needs);
-        to = destination(p, g, &needs, chosen);
+        to = destination(p, now, g, &needs, chosen);
         if (to < 0) {
             policy_refuse(p, now, g, "no other host has room for it, or takes any just now");
             continue;

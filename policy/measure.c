@@ -15,6 +15,8 @@ static void measure_cpu(struct guest_state *g, vi_time now, const struct policy_
     double span = (double)(now - g->last_at) * 1000.0; /* ns */
     double most = 100.0 * in->vcpus;
     double steal = 0;
+    if (span <= 0 && in->cpu_time_ns == g->last_cpu_ns)
+        return; /* not read anew since: what was found then stands */
     if (in->cpu_time_ns < g->last_cpu_ns || span <= 0) {
         g->measured = false; /* it was restarted: counters began anew */
         g->n_recent = 0;
@@ -91,9 +93,12 @@ static void judge_cpu(const struct policy *p, struct guest_state *g)
 void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const struct policy_guest *in)
 {
     bool first = !g->used || g->awaited;
+    vi_time at = p->read_at ? p->read_at : now;
     if (first) {
-        struct guest_state fresh = {.used = true, .came_at = g->came_at, .came_from = g->came_from};
+        struct guest_state fresh = {.used = true, .came_at = g->came_at, .came_from = g->came_from,
+                                    .demand_pct = g->awaited ? g->demand_pct : 0};
         *g = fresh;
+        policy_rule_tag(&in->uuid, g->tag);
         g->report_at = VI_NEVER;
         g->resized_at = VI_NEVER;
         g->grown_at = g->seen_at = now;
@@ -103,7 +108,7 @@ void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const 
         if ((is > was ? is - was : was - is) > RESIZED_KB)
             g->resized_at = now;
         if (in->running)
-            measure_cpu(g, now, in);
+            measure_cpu(g, at, in);
     }
     g->seen = true;
     g->in = *in;
@@ -114,9 +119,12 @@ void policy_measure(struct policy *p, vi_time now, struct guest_state *g, const 
     }
     g->report_good = plausible(in) && g->report_at != VI_NEVER && now - g->report_at <= p->cfg.report_stale;
     measure_memory(p, g, now);
-    if (!first)
+    if (!first) {
         judge_cpu(p, g);
-    g->last_at = now;
+        if (g->measured && in->running)
+            policy_forecast_guest(g, at);
+    }
+    g->last_at = at;
     g->last_cpu_ns = in->cpu_time_ns;
     g->last_steal_ms = in->steal_ms;
 }

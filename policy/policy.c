@@ -1,6 +1,7 @@
 /* The policy core: one evaluation after another. See policy.h. */
 #include "policy/policy.h"
 
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,6 +12,8 @@
 #include "policy/internal.h"
 
 #define SAY_AGAIN   VI_MIN /* an unchanged refusal or shortage is said once a minute */
+#define ALONE       1 /* percent of a CPU: nobody else who matters is there */
+#define PROMISED_FOR (1500 * VI_MSEC) /* by an answer, to who asked */
 #define AWAITED_FOR VI_MIN /* a guest that came is in the snapshots by then, or it is gone */
 
 void policy_config_init(struct policy_config *c)
@@ -29,6 +32,7 @@ void policy_config_init(struct policy_config *c)
     c->cooldown = 5 * VI_MIN;
     c->no_return = 30 * VI_MIN;
     c->horizon = 10 * VI_MIN;
+    c->forecast_after = 10 * VI_MIN;
     c->report_stale = 20 * VI_SEC;
     c->moves_per_hour = 12;
     c->arrivals_max = 2;
@@ -78,6 +82,8 @@ struct policy_effect *policy_push(struct policy *p, enum policy_effect_kind kind
     struct policy_effect *fx;
     if (p->count >= EFFECTS)
         return NULL;
+    if (p->count == 0)
+        p->first = 0; /* what is never used costs no memory */
     fx = &p->effects[(p->first + p->count++) % EFFECTS];
     memset(fx, 0, offsetof(struct policy_effect, decision));
     fx->kind = kind;
@@ -90,8 +96,7 @@ const struct policy_effect *policy_effect(struct policy *p)
     if (p->count == 0)
         return NULL;
     fx = &p->effects[p->first];
-    p->first = (p->first + 1) % EFFECTS;
-    p->count--;
+    p->first = --p->count ? (p->first + 1) % EFFECTS : 0; /* an empty ring begins anew: memory never needed isn't touched */
     return fx;
 }
 
@@ -99,7 +104,7 @@ const struct policy_effect *policy_effect(struct policy *p)
 
 const char *policy_decision_text(enum policy_decision_kind k)
 {
-    static const char *const text[] = {"grow", "shrink", "weight", "short", "move", "refuse", "failed"};
+    static const char *const text[] = {"grow", "shrink", "weight", "short", "move", "refuse", "stuck", "failed"};
     return (unsigned)k < sizeof text / sizeof *text ? text[k] : "?";
 }
 
@@ -181,6 +186,14 @@ double policy_shares_of(const struct policy *p, const struct guest_state *g)
     return shares / (n ? n : 1);
 }
 
+uint32_t policy_priority_of(const struct policy *p, const struct guest_state *g)
+{
+    for (unsigned i = 0; i < p->n_envs; i++)
+        if (vi_id_equal(&p->envs[i].id, &g->in.env))
+            return p->envs[i].priority;
+    return 0;
+}
+
 /* ---- evaluating ---- */
 
 static struct guest_state *place_for(struct policy *p, const struct vi_id *uuid)
@@ -198,11 +211,10 @@ static void take_snapshot(struct policy *p, vi_time now, const struct policy_eve
 {
     const struct policy_snapshot *s = &ev->snapshot;
     p->cpus = s->cpus;
+    p->read_at = s->at;
     p->n_envs = s->n_envs < POLICY_ENVS ? s->n_envs : POLICY_ENVS;
-    memcpy(p->envs, s->envs, p->n_envs * sizeof *s->envs);
-    p->n_peers = ev->n_peers < POLICY_PEERS ? ev->n_peers : POLICY_PEERS;
-    if (p->n_peers)
-        memcpy(p->peers, ev->peers, p->n_peers * sizeof *ev->peers);
+    if (p->n_envs)
+        memcpy(p->envs, s->envs, p->n_envs * sizeof *s->envs);
     for (unsigned i = 0; i < p->top; i++)
         p->guests[i].seen = false;
     for (unsigned i = 0; i < s->n_guests; i++) {
@@ -216,34 +228,78 @@ static void take_snapshot(struct policy *p, vi_time now, const struct policy_eve
             memset(&p->guests[i], 0, sizeof p->guests[i]);
 }
 
-static void evaluate(struct policy *p, vi_time now, const struct policy_event *ev)
+static void publish(struct policy *p)
 {
-    const struct policy_snapshot *s = &ev->snapshot;
-    struct policy_effect *fx;
+    struct policy_effect *fx = policy_push(p, POLICY_FX_SUMMARY);
     int n;
-    p->next = now + p->cfg.period;
-    take_snapshot(p, now, ev);
-    p->load.capacity_pct = policy_capacity(p);
-    p->load.guests = s->n_guests;
-    p->load.arrivals = s->arrivals;
-    p->snapshot_reserved_kb = s->reserved_kb;
-    p->load.observes = !p->cfg.automatic;
-    policy_plan_cpu(p, now);
-    policy_plan_memory(p, now, s);
-    if (p->load.draining)
-        policy_consider_drain(p, now);
-    else
-        policy_consider_move(p, now);
-    fx = policy_push(p, POLICY_FX_SUMMARY);
     if (!fx)
         return;
     n = policy_summary_encode(&p->load, fx->data, sizeof fx->data);
     fx->len = n > 0 ? (size_t)n : 0;
 }
 
+static void evaluate(struct policy *p, vi_time now, const struct policy_event *ev)
+{
+    const struct policy_snapshot *s = &ev->snapshot;
+    bool glance = p->glances > 0 && now - p->evaluated_at < p->cfg.period;
+    p->load.arrivals = s->arrivals;
+    p->load.observes = !p->cfg.automatic;
+    p->load.packs = p->cfg.pack;
+    if (glance)
+        policy_glance(p, now, s);
+    else {
+        take_snapshot(p, now, ev);
+        p->evaluated_at = now;
+        p->load.capacity_pct = policy_capacity(p);
+        p->load.guests = s->n_guests;
+        p->snapshot_reserved_kb = s->reserved_kb;
+        policy_take_rules(p, now, s);
+        policy_plan_cpu(p, now);
+        policy_forecast_host(p, now);
+        policy_plan_memory(p, now, s);
+        policy_judge_host(p, now);
+    }
+    if (p->load.draining)
+        policy_consider_drain(p, now);
+    else
+        policy_consider_move(p, now);
+    publish(p);
+}
+
+/* Until the next evaluation the host is as the latest one found it, but for who left and who came since: else a host
+ * that has just been filled looks as empty as before, and one that made room as full. */
+static void left(struct policy *p, const struct vi_id *guest)
+{
+    struct guest_state *g = policy_guest_find(p, guest);
+    uint64_t kb = !g ? 0 : g->in.current_kb > g->in.target_kb ? g->in.current_kb : g->in.target_kb;
+    if (!g || !g->in.running)
+        return;
+    g->in.running = false; /* nobody looks at it any more */
+    p->load.demand_pct -= fmin(p->load.demand_pct, g->demand_pct);
+    p->load.lasting_pct -= fmin(p->load.lasting_pct, g->lasting_pct);
+    p->level_pct -= fmin(p->level_pct, policy_level(g->demand_pct, p->cfg.range_high));
+    p->load.charged_kb -= p->load.charged_kb < kb ? p->load.charged_kb : kb;
+    p->load.free_kb += kb;
+    if (p->load.free_kb > p->load.total_kb)
+        p->load.free_kb = p->load.total_kb;
+}
+
+static void came(struct policy *p, const struct policy_needs *n)
+{
+    p->load.demand_pct += n->pct;
+    p->load.lasting_pct += n->pct;
+    p->level_pct += policy_level(n->pct, p->cfg.range_high);
+    p->load.charged_kb += n->kb;
+    if (p->snapshot_reserved_kb >= n->kb)
+        p->snapshot_reserved_kb -= n->kb; /* its promise was taken off what is free already */
+    else
+        p->load.free_kb -= p->load.free_kb < n->kb ? p->load.free_kb : n->kb;
+}
+
 static void arrived(struct policy *p, vi_time now, const struct policy_event *ev)
 {
     struct guest_state *g = place_for(p, &ev->guest);
+    came(p, &ev->needs);
     if (!g)
         return;
     if (!g->used) { /* it will be in the next snapshot */
@@ -251,6 +307,7 @@ static void arrived(struct policy *p, vi_time now, const struct policy_event *ev
         g->used = g->awaited = true;
         g->report_at = VI_NEVER;
         g->in.uuid = ev->guest;
+        g->demand_pct = ev->needs.pct;
     }
     g->came_at = now;
     g->came_from = ev->peer;
@@ -258,10 +315,17 @@ static void arrived(struct policy *p, vi_time now, const struct policy_event *ev
 
 void policy_step(struct policy *p, vi_time now, const struct policy_event *ev)
 {
+    p->n_peers = p->looked = 0;
     switch (ev->kind) {
     case POLICY_EV_EVALUATE: evaluate(p, now, ev); break;
     case POLICY_EV_PROBED: policy_probed(p, now, ev); break;
-    case POLICY_EV_MOVED: policy_moved(p, now, ev); break;
+    case POLICY_EV_MOVED:
+        if (!ev->err)
+            left(p, &ev->guest);
+        policy_moved(p, now, ev);
+        if (!ev->err && !p->load.draining && policy_presses(p))
+            policy_consider_move(p, now); /* it wasn't enough */
+        break;
     case POLICY_EV_ARRIVED: arrived(p, now, ev); break;
     }
 }
@@ -299,15 +363,61 @@ int policy_can_take(const struct policy *p, const struct policy_needs *needs, ui
     return 0;
 }
 
-int policy_probe_answer(const struct policy *p, const uint8_t *question, size_t len, uint64_t reserved_kb,
-                        double reserved_pct, unsigned arrivals, uint8_t out[POLICY_PROBE])
+double policy_level(double pct, double range_high)
+{
+    double most = 100 * ceil(pct / 100), in_range = pct / range_high * 0.99;
+    return in_range < pct ? pct : fmin(in_range, most);
+}
+
+void policy_promised(struct policy *p, vi_time now, const struct vi_id *from, uint64_t *kb, double *pct)
+{
+    for (unsigned i = 0; i < SAID_YES; i++) {
+        struct said_yes *y = &p->said_yes[i];
+        if (now >= y->until)
+            continue;
+        if (from && vi_id_equal(&y->to, from)) {
+            y->until = 0;
+            continue;
+        }
+        *kb += y->kb;
+        *pct += y->pct;
+    }
+}
+
+/* Many ask at once, and each may take the answer up: until then it counts like a guest that is arriving. */
+static void promise(struct policy *p, vi_time now, const struct vi_id *to, const struct policy_needs *n)
+{
+    p->said_yes[p->next_yes] = (struct said_yes){.to = *to, .kb = n->kb, .pct = n->pct, .until = now + PROMISED_FOR};
+    p->next_yes = (p->next_yes + 1) % SAID_YES;
+}
+
+/* What all that are here and will be have to be allocated, to be in their range. */
+static double filled(const struct policy *p, const struct policy_needs *n, double reserved_pct)
+{
+    return p->level_pct + reserved_pct / p->cfg.range_high + policy_level(n->pct, p->cfg.range_high);
+}
+
+bool policy_beyond_range(const struct policy *p, const struct policy_needs *n, double reserved_pct, char *why, size_t cap)
+{
+    double level = filled(p, n, reserved_pct);
+    /* A host that is filled further is the next one to be short. But one that wants nearly all of a host has nowhere
+     * more than one of its own. */
+    if (level <= policy_capacity(p) * 1.005 || p->level_pct + reserved_pct < ALONE)
+        return false;
+    snprintf(why, cap, "beyond its range: CPU %.0f %% of %.0f %%", level, policy_capacity(p));
+    return true;
+}
+
+int policy_probe_answer(struct policy *p, vi_time now, const struct vi_id *from, const uint8_t *question, size_t len,
+                        uint64_t reserved_kb, double reserved_pct, unsigned arrivals, uint8_t out[POLICY_PROBE])
 {
     struct policy_needs needs;
     struct policy_load l = p->load;
     struct vi_reader r;
     struct vi_writer w;
     uint8_t summary[POLICY_SUMMARY];
-    char why[120];
+    char why[POLICY_WHY];
+    bool fits;
     int n;
     vi_reader_init(&r, question, len);
     if (vi_read_array(&r, 3) != 3 || vi_read_uint(&r, 255) != 1)
@@ -316,6 +426,11 @@ int policy_probe_answer(const struct policy *p, const uint8_t *question, size_t 
     needs.pct = (double)vi_read_uint(&r, 1000000000) / 100;
     if (vi_read_end(&r))
         return VI_EPROTO;
+    policy_promised(p, now, from, &reserved_kb, &reserved_pct);
+    fits = policy_can_take(p, &needs, reserved_kb, reserved_pct, arrivals, why, sizeof why) == 0 &&
+           !policy_beyond_range(p, &needs, reserved_pct, why, sizeof why);
+    if (fits && from)
+        promise(p, now, from, &needs);
     if (reserved_kb > p->snapshot_reserved_kb)
         l.free_kb -= l.free_kb < reserved_kb - p->snapshot_reserved_kb ? l.free_kb
                                                                        : reserved_kb - p->snapshot_reserved_kb;
@@ -325,9 +440,11 @@ int policy_probe_answer(const struct policy *p, const uint8_t *question, size_t 
     if (n < 0)
         return n;
     vi_writer_init(&w, out, POLICY_PROBE);
-    vi_write_array(&w, 2);
-    vi_write_uint(&w, policy_can_take(p, &needs, reserved_kb, reserved_pct, arrivals, why, sizeof why) == 0);
+    vi_write_array(&w, fits ? 2 : 3);
+    vi_write_uint(&w, fits);
     vi_write_bin(&w, summary, (size_t)n);
+    if (!fits) /* who knows no third field takes the answer for none, which is a no, too */
+        vi_write_str(&w, why);
     return w.err ? w.err : (int)w.len;
 }
 
@@ -352,7 +469,27 @@ bool policy_view(const struct policy *p, vi_time now, const struct vi_id *guest,
     v->report_age = g->report_at == VI_NEVER ? VI_NEVER : now - g->report_at;
     v->short_of_memory = g->short_kb > 0;
     v->short_of_cpu = g->short_cpu;
+    v->stuck = g->stuck;
     return true;
+}
+
+vi_time policy_age(const struct policy *p, vi_time now, const struct vi_id *guest)
+{
+    const struct guest_state *g = policy_guest_find(p, guest);
+    return g && !g->awaited ? now - g->seen_at : 0;
+}
+
+bool policy_in_need(const struct policy *p, vi_time now, const struct vi_id *guest)
+{
+    const struct guest_state *g = policy_guest_find(p, guest);
+    const struct policy_decision *dec;
+    unsigned pos = 0;
+    if (!g || (!g->short_kb && !g->short_cpu) || now - g->seen_at < p->cfg.settle)
+        return false;
+    while (policy_decision_next(p, guest, &pos, &dec))
+        if (dec->kind == POLICY_REFUSE || dec->kind == POLICY_MOVE)
+            return dec->kind == POLICY_REFUSE && dec->done;
+    return false;
 }
 
 bool policy_decision_next(const struct policy *p, const struct vi_id *guest, unsigned *pos,

@@ -29,8 +29,35 @@ void ph_init(struct policy_host *h)
     vi_rng_seed(&h->rng, 7);
 }
 
+/* From the n-th evaluation on, if not all are wanted. */
+static unsigned peers_of(void *arg, vi_time now, struct policy_peer *out, unsigned most)
+{
+    struct policy_host *h = arg;
+    unsigned n = h->n_peers < most ? h->n_peers : most;
+    h->looks++;
+    h->looked = most > h->looked ? most : h->looked;
+    for (unsigned i = 0; i < n; i++)
+        out[i] = h->peer[((unsigned)(now / h->cfg.period) * (n < h->n_peers) + i) % h->n_peers];
+    return n;
+}
+
+static bool peer_of(void *arg, vi_time now, const struct vi_id *id, struct policy_peer *out)
+{
+    const struct policy_host *h = arg;
+    (void)now;
+    for (unsigned i = 0; i < h->n_peers; i++)
+        if (vi_id_equal(&h->peer[i].id, id)) {
+            *out = h->peer[i];
+            return true;
+        }
+    return false;
+}
+
 void ph_open(struct policy_host *h)
 {
+    h->cfg.peers = peers_of;
+    h->cfg.peer = peer_of;
+    h->cfg.peers_arg = h;
     h->p = policy_new(&h->cfg, &h->rng, h->now);
 }
 
@@ -100,8 +127,6 @@ void ph_evaluate(struct policy_host *h)
     ev.snapshot = h->s;
     ev.snapshot.guests = h->guest;
     ev.snapshot.envs = h->env;
-    ev.peers = h->peer;
-    ev.n_peers = h->n_peers;
     policy_step(h->p, h->now, &ev);
     ph_take_effects(h);
 }
@@ -157,10 +182,11 @@ void ph_take_effects(struct policy_host *h)
     }
 }
 
-void ph_answer(struct policy_host *h, unsigned n, bool fits)
+static void answer(struct policy_host *h, unsigned n, bool fits, unsigned lacks, uint64_t lacks_kb)
 {
     uint8_t summary[POLICY_SUMMARY], b[POLICY_PROBE];
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = h->peer[n].id, .data = b};
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = h->t.probe[(h->t.probes + 3) % 4].guest, .peer = h->peer[n].id, .data = b, .lacks = lacks,
+                              .lacks_kb = lacks_kb};
     int len = policy_summary_encode(&h->peer[n].load, summary, sizeof summary);
     struct vi_writer w;
     vi_writer_init(&w, b, sizeof b);
@@ -170,6 +196,21 @@ void ph_answer(struct policy_host *h, unsigned n, bool fits)
     ev.len = w.len;
     policy_step(h->p, h->now, &ev);
     ph_take_effects(h);
+}
+
+void ph_answer(struct policy_host *h, unsigned n, bool fits)
+{
+    ph_answer_lacking(h, n, fits, 0);
+}
+
+void ph_answer_lacking(struct policy_host *h, unsigned n, bool fits, unsigned lacks)
+{
+    answer(h, n, fits, lacks, 0);
+}
+
+void ph_answer_without_disks(struct policy_host *h, unsigned n, uint64_t lacks_kb)
+{
+    answer(h, n, true, 0, lacks_kb);
 }
 
 void ph_moved(struct policy_host *h, unsigned guest, unsigned peer, int err)

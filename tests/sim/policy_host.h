@@ -29,7 +29,7 @@ struct policy_host {
     bool silent[PH_GUESTS]; /* its report stands still */
     struct policy_env env[PH_ENVS];
     struct policy_peer peer[PH_PEERS];
-    unsigned n_peers;
+    unsigned n_peers, looks, looked; /* how often others were asked for, and how many at most */
     bool obeys;                           /* weights and balloons are set as asked, at once */
     void (*twist)(struct policy_host *h); /* last change of a snapshot, or NULL */
     struct ph_tally t;
@@ -51,6 +51,10 @@ void ph_run(struct policy_host *h, unsigned evaluations);
 void ph_take_effects(struct policy_host *h);
 /* Peer n answers a probe by what its summary says. */
 void ph_answer(struct policy_host *h, unsigned n, bool fits);
+/* The same of one that lacks so many of the guest's images. */
+void ph_answer_lacking(struct policy_host *h, unsigned n, bool fits, unsigned lacks);
+/* The same of one that fits, but has nothing of so much of its disks. */
+void ph_answer_without_disks(struct policy_host *h, unsigned n, uint64_t lacks_kb);
 void ph_moved(struct policy_host *h, unsigned guest, unsigned peer, int err);
 void ph_arrived(struct policy_host *h, unsigned guest, unsigned peer);
 /* What the latest choice says of peer n for a guest, or "". */

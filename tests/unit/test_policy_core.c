@@ -89,7 +89,7 @@ static void test_more_than_the_tables_hold(void **unused)
 /* More arrivals announced than there are places, none of which is ever seen. */
 static void test_arrivals_that_never_come(void **unused)
 {
-    struct policy_needs n;
+    struct policy_needs n = {.kb = 4711};
     struct vi_id one = ph_id('g', 3);
     (void)unused;
     ph_open(&h);
@@ -97,6 +97,7 @@ static void test_arrivals_that_never_come(void **unused)
         ph_arrived(&h, i, 1);
     ph_evaluate(&h);
     assert_int_equal(policy_needs(h.p, &one, &n), 0);
+    assert_int_equal(n.kb, 4711); /* what the hypervisor says, not none */
     ph_run(&h, 12);
     assert_int_equal(policy_needs(h.p, &one, &n), VI_ENOTFOUND);
 }
@@ -310,6 +311,60 @@ static void test_can_take(void **unused)
     assert_int_equal(policy_can_take(h.p, &n, 600 * PH_MIB, 0, 1, why, sizeof why), VI_EFULL);
 }
 
+/* Between two evaluations: what came is counted at once, what left is not any more. */
+static void test_comings_and_goings_count_at_once(void **unused)
+{
+    struct policy_needs n = {.kb = 1000 * PH_MIB, .pct = 200};
+    struct policy_event came = {.kind = POLICY_EV_ARRIVED, .guest = ph_id('g', 9), .peer = ph_id('p', 0), .needs = n};
+    char why[120];
+    unsigned g = ph_guest(&h, 512, 256, 512);
+    (void)unused;
+    h.pct[g] = 100;
+    h.s.total_kb = (512 + 128 + 512 + 1800) * PH_MIB;
+    ph_peer(&h, 8000, 0);
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), 0);
+    policy_step(h.p, h.now, &came);
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), VI_EFULL); /* 375 − 100 − 200 */
+    ph_moved(&h, g, 0, 0);
+    n.kb = 1300 * PH_MIB; /* 1800 − 1000 + 512 */
+    n.pct = 170;
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), 0);
+    n.pct = 180;
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), VI_EFULL);
+    h.s.n_guests = 1; /* it is in the next snapshot, and was not measured yet: what was said of it still holds */
+    h.guest[0].uuid = came.guest;
+    h.guest[0].current_kb = h.guest[0].target_kb = 1000 * PH_MIB;
+    ph_evaluate(&h);
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), VI_EFULL);
+    n.pct = 170;
+    n.kb = 100 * PH_MIB;
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), 0);
+    h.pct[0] = 10;
+    ph_evaluate(&h);
+    n.pct = 360;
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), 0);
+}
+
+/* One that was promised room before the snapshot takes the place of its promise. */
+static void test_a_promise_is_kept_once(void **unused)
+{
+    struct policy_needs n = {.kb = 800 * PH_MIB, .pct = 10};
+    struct policy_event came = {.kind = POLICY_EV_ARRIVED, .guest = ph_id('g', 9), .peer = ph_id('p', 0), .needs = n};
+    char why[120];
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 1600) * PH_MIB;
+    h.s.reserved_kb = n.kb;
+    ph_open(&h);
+    ph_run(&h, 3);
+    policy_step(h.p, h.now, &came);
+    assert_int_equal(policy_can_take(h.p, &n, 0, 0, 0, why, sizeof why), 0);
+    assert_int_equal(policy_can_take(h.p, &n, 1 * PH_MIB, 0, 0, why, sizeof why), VI_EFULL); /* a new promise counts */
+}
+
+static const struct vi_id asker = {{'a', 1}};
+
 static int question(uint64_t version, uint64_t kb, uint64_t centi_pct, size_t cut, uint8_t out[POLICY_PROBE])
 {
     uint8_t b[64];
@@ -320,7 +375,7 @@ static int question(uint64_t version, uint64_t kb, uint64_t centi_pct, size_t cu
     vi_write_uint(&w, kb);
     vi_write_uint(&w, centi_pct);
     b[w.len] = 0;
-    return policy_probe_answer(h.p, b, w.len - cut, 0, 0, 0, out);
+    return policy_probe_answer(h.p, h.now, &asker, b, w.len - cut, 0, 0, 0, out);
 }
 
 static void test_bad_questions(void **unused)
@@ -335,8 +390,10 @@ static void test_bad_questions(void **unused)
     assert_int_equal(question(1, 1000, UINT64_MAX, 0, out), VI_EPROTO);
     assert_int_equal(question(1, 1000, 100, 1, out), VI_EPROTO);
     assert_int_equal(question(1, 1000, 100, (size_t)-1, out), VI_EPROTO); /* a byte too many */
-    assert_int_equal(policy_probe_answer(h.p, NULL, 0, 0, 0, 0, out), VI_EPROTO);
+    assert_int_equal(policy_probe_answer(h.p, h.now, &asker, NULL, 0, 0, 0, 0, out), VI_EPROTO);
 }
+
+static char said[96]; /* why not there */
 
 /* Two cores: what one asks the other answers, and the guest goes there, or not. */
 static unsigned moves_with(uint64_t there_mib)
@@ -356,12 +413,14 @@ static unsigned moves_with(uint64_t there_mib)
     ph_open(&h);
     ph_run(&h, 3);
     assert_int_equal(h.t.probes, 1);
-    n = policy_probe_answer(there.p, h.t.probe[0].data, h.t.probe[0].len, 0, 0, 0, out);
+    n = policy_probe_answer(there.p, h.now, &asker, h.t.probe[0].data, h.t.probe[0].len, 0, 0, 0, out);
     assert_true(n > 0);
+    ev.guest = h.t.probe[0].guest;
     ev.peer = h.peer[to].id;
     ev.len = (size_t)n;
     policy_step(h.p, h.now, &ev);
     ph_take_effects(&h);
+    snprintf(said, sizeof said, "%s", ph_choice(&h, g, to));
     tear_down(NULL);
     return h.t.moves;
 }
@@ -371,6 +430,97 @@ static void test_both_sides(void **unused)
     (void)unused;
     assert_int_equal(moves_with(512 + 128 + 2000), 1);
     assert_int_equal(moves_with(512 + 128 + 1999), 0);
+    assert_string_equal(said, "no: it needs 2000 MiB, 1999 are free"); /* a no says why */
+}
+
+static bool says_yes(const struct vi_id *to, vi_time now, uint64_t pct)
+{
+    uint8_t b[64], out[POLICY_PROBE];
+    struct vi_writer w;
+    struct vi_reader r;
+    int n;
+    vi_writer_init(&w, b, sizeof b);
+    vi_write_array(&w, 3);
+    vi_write_uint(&w, 1);
+    vi_write_uint(&w, 100 * PH_MIB);
+    vi_write_uint(&w, pct * 100);
+    n = policy_probe_answer(h.p, now, to, b, w.len, 0, 0, 0, out);
+    assert_true(n > 0);
+    vi_reader_init(&r, out, (size_t)n);
+    vi_read_array(&r, 2);
+    return vi_read_uint(&r, 1);
+}
+
+/* A host says yes as long as everybody would be within the range: no further. */
+static void test_not_out_of_range(void **unused)
+{
+    unsigned g = ph_guest(&h, 512, 256, 512);
+    (void)unused;
+    h.guest[g].vcpus = 4;
+    h.pct[g] = 150; /* 200 to be in range, of 375; a hundredth less, which isn't measured */
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_true(says_yes(&asker, h.now, 60));
+    assert_true(says_yes(&asker, h.now, 100)); /* can't have more than the CPU */
+    assert_true(says_yes(&asker, h.now, 130));
+    assert_false(says_yes(&asker, h.now, 140));
+}
+
+/* One that wants nearly all of a host is in its range nowhere; it is taken where it would be alone. */
+static void test_room_of_its_own(void **unused)
+{
+    (void)unused;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_true(says_yes(&asker, h.now, 350));
+    assert_false(says_yes(&asker, h.now, 1000)); /* more than there is */
+}
+
+/* Many ask at once: a yes counts for a while, against others, until its guest comes or doesn't. */
+static void test_a_yes_is_a_promise(void **unused)
+{
+    static const struct vi_id other = {{'a', 2}}, third = {{'a', 3}};
+    uint64_t kb = 0;
+    double pct = 0;
+    unsigned g = ph_guest(&h, 512, 256, 512);
+    (void)unused;
+    h.guest[g].vcpus = 4;
+    h.pct[g] = 150;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_true(says_yes(&asker, h.now, 90));
+    assert_false(says_yes(&other, h.now + VI_SEC, 90));
+    assert_true(says_yes(&other, h.now + VI_SEC, 30));
+    policy_promised(h.p, h.now + VI_SEC, &third, &kb, &pct);
+    assert_int_equal(kb, 200 * PH_MIB);
+    assert_true(pct > 119.9 && pct < 120.1);
+    kb = 0, pct = 0;
+    policy_promised(h.p, h.now + VI_SEC, &asker, &kb, &pct); /* it comes: what stands for it from now on is its reservation */
+    assert_int_equal(kb, 100 * PH_MIB);
+    policy_promised(h.p, h.now + VI_SEC, &third, &kb, &pct);
+    assert_int_equal(kb, 200 * PH_MIB);
+    assert_true(says_yes(&third, h.now + 3 * VI_SEC, 90));
+    for (unsigned i = 0; i < 50; i++) { /* more than are remembered */
+        struct vi_id id = {{'b', (uint8_t)i}};
+        (void)says_yes(&id, h.now + 3 * VI_SEC, 1);
+    }
+}
+
+/* Who is of another domain may ask: that keeps no room from the hosts of this one. */
+static void test_no_promise_to_foreigners(void **unused)
+{
+    uint64_t kb = 0;
+    double pct = 0;
+    unsigned g = ph_guest(&h, 512, 256, 512);
+    (void)unused;
+    h.pct[g] = 60;
+    ph_open(&h);
+    ph_run(&h, 3);
+    for (unsigned i = 0; i < 50; i++)
+        assert_true(says_yes(NULL, h.now, 90));
+    policy_promised(h.p, h.now, &asker, &kb, &pct);
+    assert_int_equal(kb, 0);
+    assert_true(says_yes(&asker, h.now, 90));
 }
 
 int main(void)
@@ -388,7 +538,13 @@ int main(void)
         cmocka_unit_test(test_absurd_summaries),
         cmocka_unit_test(test_altered_summaries),
         cmocka_unit_test_setup_teardown(test_can_take, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_comings_and_goings_count_at_once, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_promise_is_kept_once, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_bad_questions, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_not_out_of_range, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_room_of_its_own, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_yes_is_a_promise, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_promise_to_foreigners, set_up, tear_down),
         cmocka_unit_test(test_both_sides),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

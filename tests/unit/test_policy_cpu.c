@@ -139,6 +139,20 @@ static void test_three_to_one(void **unused)
     assert_true(ph_view(&h, b).short_of_cpu);
 }
 
+/* A guest that has just come isn't measured yet; that is no reason to give it more than those beside it. */
+static void test_newcomer_gets_its_part(void **unused)
+{
+    unsigned a = ph_guest(&h, 512, 256, 512), b;
+    (void)unused;
+    second_environment(100);
+    ph_open(&h);
+    contend(1, 6);
+    b = ph_guest(&h, 512, 256, 512);
+    h.guest[b].env = h.env[1].id;
+    contend(2, 1);
+    assert_int_equal(h.guest[a].weight, h.guest[b].weight);
+}
+
 static void test_environment_divides_its_shares(void **unused)
 {
     unsigned a = ph_guest(&h, 512, 256, 512), b = ph_guest(&h, 512, 256, 512),
@@ -394,6 +408,7 @@ int main(void)
         cmocka_unit_test(test_divide),
         cmocka_unit_test(test_divide_is_fair),
         cmocka_unit_test_setup_teardown(test_three_to_one, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_newcomer_gets_its_part, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_environment_divides_its_shares, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_idle_shares_are_used, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_range, set_up, tear_down),

@@ -264,6 +264,24 @@ static void test_new_life(void **unused)
     assert_true(near(ph_view(&h, g).used_pct, 0));
 }
 
+/* Counters that were read a while before the evaluation are of that moment; those that weren't read anew say nothing. */
+static void test_counters_are_of_when_they_were_read(void **unused)
+{
+    unsigned g = ph_guest(&h, 512, 256, 512);
+    (void)unused;
+    h.pct[g] = 40;
+    ph_open(&h);
+    ph_run(&h, 4);
+    h.s.at = h.now + h.cfg.period / 2; /* half a period later than the last, with half a period's use */
+    h.pct[g] = 20;
+    ph_evaluate(&h);
+    assert_true(ph_view(&h, g).used_pct > 39.9 && ph_view(&h, g).used_pct < 40.1);
+    h.pct[g] = 0;
+    ph_evaluate(&h);
+    assert_true(ph_view(&h, g).measured);
+    assert_true(ph_view(&h, g).used_pct > 39.9 && ph_view(&h, g).used_pct < 40.1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +295,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_report_of_another_size, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_swap_is_use, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_new_life, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_counters_are_of_when_they_were_read, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

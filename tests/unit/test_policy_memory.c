@@ -48,6 +48,46 @@ static void test_doubled(void **unused)
     assert_int_equal(h.t.memories, 1); /* 0.40 is in the range */
 }
 
+/* The paper's third scenario: 160 of 200 MB should be 400, the host has 56 left. With those it is in its range, and
+ * still short: what it was found to need comes too late when it is needed. */
+static void test_part_is_not_enough(void **unused)
+{
+    unsigned g = ph_guest(&h, 200, 160, 1000);
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 200 + 56) * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(mib_of(g), 256);
+    ph_run(&h, 40);
+    assert_int_equal(mib_of(g), 256);
+    assert_true(ph_view(&h, g).short_of_memory);
+    assert_int_equal(ph_view(&h, g).desired_kb, 400 * PH_MIB);
+    h.s.total_kb += 144 * PH_MIB; /* another left */
+    ph_evaluate(&h);
+    assert_int_equal(mib_of(g), 400);
+    assert_false(ph_view(&h, g).short_of_memory);
+    ph_run(&h, 40);
+    assert_int_equal(mib_of(g), 400);
+}
+
+static void test_what_is_owed_ends(void **unused)
+{
+    unsigned g = ph_guest(&h, 200, 160, 1000);
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 200 + 56) * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 5);
+    h.used_kb[g] = 116 * PH_MIB; /* 0.58 of the 200 that it had */
+    ph_run(&h, 2);
+    assert_true(ph_view(&h, g).short_of_memory);
+    h.used_kb[g] = 114 * PH_MIB;
+    ph_run(&h, 2);
+    assert_false(ph_view(&h, g).short_of_memory);
+    h.used_kb[g] = 160 * PH_MIB; /* in its range: nothing is owed any more */
+    ph_run(&h, 20);
+    assert_false(ph_view(&h, g).short_of_memory);
+}
+
 static void test_range(void **unused)
 {
     static const struct {
@@ -209,8 +249,38 @@ static void test_neediest_first(void **unused)
     ph_open(&h);
     ph_run(&h, 3);
     assert_int_equal(mib_of(b), 2000);
-    assert_int_equal(mib_of(c), 1400);
+    assert_int_equal(mib_of(c), 1333); /* what is left, but for what brings the last one into the range */
+    assert_int_equal(mib_of(a), 1066);
+}
+
+/* Too little for all to come into the range: in that order, each no more than that. */
+static void test_into_the_range_first(void **unused)
+{
+    unsigned a = ph_guest(&h, 1000, 800, 2000), b = ph_guest(&h, 1000, 950, 2000), c = ph_guest(&h, 1000, 850, 2000);
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 3000 + 300) * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(mib_of(b), 1266);
+    assert_int_equal(mib_of(c), 1033);
     assert_int_equal(mib_of(a), 1000);
+    assert_true(ph_view(&h, b).short_of_memory && ph_view(&h, c).short_of_memory);
+}
+
+/* The higher priority grows first, but its doubling takes nothing from what brings the lower one into its range. */
+static void test_priority_grows_first(void **unused)
+{
+    unsigned low = ph_guest(&h, 1000, 950, 4000), high = ph_guest(&h, 1000, 800, 4000);
+    (void)unused;
+    h.env[1] = (struct policy_env){.id = ph_id('e', 1), .shares = 100, .priority = 80};
+    h.env[0].priority = 20;
+    h.s.n_envs = 2;
+    h.guest[high].env = h.env[1].id;
+    h.s.total_kb = (512 + 128 + 2000 + 600) * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(mib_of(high), 1333);
+    assert_int_equal(mib_of(low), 1266);
 }
 
 /* A shortage goes on for long: it is said once a minute. */
@@ -241,9 +311,169 @@ static void test_shrunk_after_a_window(void **unused)
     ph_run(&h, 14);
     assert_int_equal(h.t.memories, 1);
     assert_int_equal(h.t.of_kind[POLICY_SHRINK], 1);
+    assert_int_equal(mib_of(g), 500); /* at most to a half at a time, a tenth of the window apart */
+    ph_run(&h, 10);
+    assert_int_equal(mib_of(g), 500);
+    ph_run(&h, 303);
     assert_int_equal(mib_of(g), 200); /* 115 is the middle of the range of 200 */
-    ph_run(&h, 300);
+    assert_int_equal(h.t.memories, 2);
+}
+
+/* ---- growth kept ready ---- */
+
+static uint64_t free_mib(void)
+{
+    return policy_own_load(h.p)->free_kb / PH_MIB;
+}
+
+/* What a guest is about to need is kept from arrivals before it is above its range; who stays where it is keeps nothing. */
+static void test_growth_is_kept_ready(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 500, 3000), still = ph_guest(&h, 1000, 740, 3000);
+    struct policy_needs needs = {.kb = 1200 * PH_MIB};
+    char why[120];
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 2000 + 1500) * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 12);
+    assert_int_equal(free_mib(), 1500);
+    assert_int_equal(policy_can_take(h.p, &needs, 0, 0, 0, why, sizeof why), 0);
+    for (unsigned i = 0; i < 12; i++) {
+        h.used_kb[g] += 13 * PH_MIB; /* 13 MiB in 5 s: 0.81 in a minute */
+        ph_evaluate(&h);
+    }
+    assert_true(h.used_kb[g] < 750 * PH_MIB);
+    assert_int_equal(mib_of(g), 1000); /* in its range as yet */
+    assert_int_equal(free_mib(), 500);
+    assert_int_not_equal(policy_can_take(h.p, &needs, 0, 0, 0, why, sizeof why), 0);
+    h.used_kb[g] = 760 * PH_MIB;
+    ph_run(&h, 3);
+    assert_int_equal(mib_of(g), 2000); /* and it is there */
+    assert_int_equal(mib_of(still), 1000);
+    assert_int_equal(free_mib(), 500);
+}
+
+/* Never more than it can have. */
+static void test_kept_ready_up_to_the_maximum(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 700, 1100);
+    (void)unused;
+    h.s.total_kb = (512 + 128 + 1000 + 1500) * PH_MIB;
+    ph_open(&h);
+    for (unsigned i = 0; i < 10; i++) {
+        h.used_kb[g] += 4 * PH_MIB;
+        ph_evaluate(&h);
+    }
+    assert_int_equal(free_mib(), 1400);
+    h.silent[g] = true; /* nothing is kept on an old word */
+    ph_run(&h, 10);
+    assert_int_equal(free_mib(), 1500);
+}
+
+/* ---- balloons ---- */
+
+/* A balloon that gives nothing back is noticed, isn't counted as free, and isn't asked again and again. */
+static void test_balloon_stuck(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 115, 1000), full = ph_guest(&h, 200, 199, 400);
+    uint64_t asked;
+    (void)unused;
+    h.obeys = false;
+    h.cfg.shrink_window = 100 * VI_SEC;
+    h.s.total_kb = (512 + 128 + 1200) * PH_MIB;
+    ph_open(&h);
+    for (unsigned i = 0; i < 30 && !h.t.of_kind[POLICY_SHRINK]; i++)
+        ph_evaluate(&h);
+    asked = h.t.memory.kb;
+    assert_int_equal(asked, 500 * PH_MIB);
+    h.guest[g].target_kb = asked;
+    ph_run(&h, 11);
+    assert_false(ph_view(&h, g).stuck);
+    ph_run(&h, 3);
+    assert_true(ph_view(&h, g).stuck);
+    assert_int_equal(h.t.of_kind[POLICY_STUCK], 1);
+    assert_non_null(strstr(h.t.decision[POLICY_STUCK].text, "does not follow: it has 1000 MiB, and should have 500"));
+    assert_int_equal(free_mib(), 0);
+    assert_true(ph_view(&h, full).short_of_memory); /* nothing was given away that isn't there */
+    ph_run(&h, 100);
     assert_int_equal(h.t.memories, 1);
+    assert_int_equal(h.t.of_kind[POLICY_STUCK], 1);
+    h.guest[g].current_kb = asked; /* it follows after all */
+    ph_run(&h, 3);
+    assert_false(ph_view(&h, g).stuck);
+    assert_true(free_mib() + h.t.memory.kb / PH_MIB > 0);
+}
+
+/* A slow one is none that is stuck. */
+static void test_balloon_slow(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 900, 4000);
+    (void)unused;
+    h.obeys = false;
+    ph_open(&h);
+    ph_run(&h, 3);
+    h.guest[g].target_kb = h.t.memory.kb;
+    while (h.guest[g].current_kb < h.guest[g].target_kb) {
+        h.guest[g].current_kb += 8 * PH_MIB;
+        ph_evaluate(&h);
+    }
+    assert_int_equal(h.t.of_kind[POLICY_STUCK], 0);
+    assert_false(ph_view(&h, g).stuck);
+}
+
+/* One that takes nothing isn't given more, and its host isn't short for it: moving wouldn't help. */
+static void test_balloon_takes_nothing(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 900, 4000);
+    (void)unused;
+    h.obeys = false;
+    ph_open(&h);
+    ph_run(&h, 3);
+    h.guest[g].target_kb = h.t.memory.kb;
+    ph_run(&h, 20);
+    assert_true(ph_view(&h, g).stuck);
+    assert_false(ph_view(&h, g).short_of_memory);
+    assert_int_equal(h.t.memories, 1);
+    h.guest[g].target_kb = 1000 * PH_MIB; /* somebody took the target back */
+    ph_run(&h, 2);
+    assert_false(ph_view(&h, g).stuck);
+}
+
+/* A target that the hypervisor doesn't take is asked for once a minute. */
+static void test_target_refused(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 900, 4000);
+    (void)unused;
+    h.obeys = false;
+    ph_open(&h);
+    ph_run(&h, 2 + 12 * 5);
+    assert_in_range(h.t.memories, 4, 6);
+    assert_int_equal(mib_of(g), 1000);
+}
+
+/* It swaps while its memory is being taken: what it has left stays. */
+static void test_swap_stops_shrinking(void **unused)
+{
+    unsigned g = ph_guest(&h, 1000, 115, 1000);
+    (void)unused;
+    h.obeys = false;
+    h.cfg.shrink_window = 100 * VI_SEC;
+    ph_open(&h);
+    for (unsigned i = 0; i < 40 && !h.t.of_kind[POLICY_SHRINK]; i++)
+        ph_evaluate(&h);
+    h.guest[g].target_kb = h.t.memory.kb;
+    for (unsigned i = 0; i < 4; i++) {
+        h.guest[g].current_kb -= 50 * PH_MIB;
+        ph_evaluate(&h);
+    }
+    assert_int_equal(h.t.memories, 1);
+    h.guest[g].swap_kb = 20 * PH_MIB;
+    ph_evaluate(&h);
+    assert_int_equal(h.t.memories, 2); /* at once, not after k of n */
+    assert_int_equal(h.t.memory.kb, 800 * PH_MIB);
+    h.guest[g].target_kb = h.t.memory.kb;
+    ph_run(&h, 60);
+    assert_int_equal(h.t.memories, 2); /* and no more is taken */
 }
 
 /* By the peak of the window; when the peak has left it, by the next: down in steps. */
@@ -310,7 +540,7 @@ static void test_floor(void **unused)
     ph_open(&h);
     ph_run(&h, 60);
     assert_int_equal(mib_of(g), 64);
-    assert_int_equal(h.t.memories, 1);
+    assert_int_equal(h.t.memories, 4); /* 500, 250, 125, 64 */
 }
 
 static void test_swapping_is_not_shrunk(void **unused)
@@ -339,7 +569,7 @@ static void test_shrink_then_grow(void **unused)
     h.used_kb[g] = 900 * PH_MIB;
     ph_run(&h, 20);
     assert_int_equal(mib_of(idle), 400);
-    assert_int_equal(mib_of(g), 2000);
+    assert_int_equal(mib_of(g), 2000); /* with the first half that came free */
 }
 
 /* ---- observing ---- */
@@ -407,6 +637,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_doubled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_part_is_not_enough, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_owed_ends, set_up, tear_down),
         cmocka_unit_test(test_range),
         cmocka_unit_test_setup_teardown(test_k_of_n, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_maximum, set_up, tear_down),
@@ -416,6 +648,15 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_in_fact, set_up, tear_down),
         cmocka_unit_test(test_never_too_much),
         cmocka_unit_test_setup_teardown(test_neediest_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_into_the_range_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_priority_grows_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_growth_is_kept_ready, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_kept_ready_up_to_the_maximum, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_balloon_stuck, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_balloon_slow, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_balloon_takes_nothing, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_target_refused, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_swap_stops_shrinking, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shortage_is_said_once_a_minute, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_shrunk_after_a_window, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_in_steps, set_up, tear_down),

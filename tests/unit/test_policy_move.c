@@ -70,6 +70,32 @@ static void test_to_the_least_utilised(void **unused)
     assert_true(h.t.decision[POLICY_MOVE].done);
 }
 
+/* Others are looked at when a guest should go, a few at random; all only if too few of these have room. */
+static void test_looks_at_few(void **unused)
+{
+    unsigned n;
+    (void)unused;
+    for (unsigned i = 0; i < 500; i++)
+        ph_peer(&h, 4000, 100);
+    ph_open(&h);
+    h.used_kb[hungry] = 480 * PH_MIB;
+    ph_run(&h, 10);
+    assert_int_equal(h.looks, 0);
+    h.used_kb[hungry] = 690 * PH_MIB;
+    ph_run(&h, 3);
+    assert_int_equal(h.t.probes, 3);
+    assert_int_equal(h.looks, 1);
+    assert_in_range(h.looked, 3, 64);
+    for (n = 0; n < 500; n++)
+        ph_answer(&h, n, false);
+    for (n = 0; n < 499; n++)
+        h.peer[n].load.free_kb = 0;
+    ph_run(&h, 5); /* it has backed off */
+    assert_int_equal(h.t.probes, 4);
+    assert_true(ph_probed(&h, 499));
+    assert_int_equal(h.looked, POLICY_PEERS);
+}
+
 static void test_fresh_numbers_decide(void **unused)
 {
     unsigned a = ph_peer(&h, 9000, 100), b = ph_peer(&h, 4000, 100);
@@ -124,11 +150,54 @@ static void test_no_herd(void **unused)
 
 /* ---- answers ---- */
 
+/* A host that has the guest's images goes before one that is less utilised; where none has them, one is taken still. */
+static void test_images_before_utilisation(void **unused)
+{
+    unsigned a = ph_peer(&h, 9000, 0), b = ph_peer(&h, 4000, 0);
+    (void)unused;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(h.t.probes, 2);
+    ph_answer_lacking(&h, a, true, 2);
+    ph_answer(&h, b, true);
+    assert_int_equal(h.t.moves, 1);
+    assert_true(vi_id_equal(&h.t.move.peer, &h.peer[b].id));
+    assert_string_equal(ph_choice(&h, hungry, a), "it would fit, but would have to fetch images first");
+}
+
+/* The same of its disks: where an old copy is. */
+static void test_disks_from_before(void **unused)
+{
+    unsigned a = ph_peer(&h, 9000, 0), b = ph_peer(&h, 4000, 0);
+    (void)unused;
+    h.guest[hungry].disk_kb = 1024 * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    assert_int_equal(h.t.probes, 2);
+    ph_answer_without_disks(&h, a, 1024 * PH_MIB);
+    ph_answer(&h, b, true);
+    assert_int_equal(h.t.moves, 1);
+    assert_true(vi_id_equal(&h.t.move.peer, &h.peer[b].id));
+    assert_string_equal(ph_choice(&h, hungry, a), "it would fit, but has nothing of its disks from before");
+}
+
+static void test_no_images_anywhere(void **unused)
+{
+    unsigned a = ph_peer(&h, 9000, 0), b = ph_peer(&h, 4000, 0);
+    (void)unused;
+    ph_open(&h);
+    ph_run(&h, 3);
+    ph_answer_lacking(&h, b, true, 1);
+    ph_answer_lacking(&h, a, true, 1);
+    assert_int_equal(h.t.moves, 1);
+    assert_true(vi_id_equal(&h.t.move.peer, &h.peer[a].id));
+}
+
 static void test_garbage_is_no_answer(void **unused)
 {
     static const uint8_t junk[] = {0x92, 1, 0xc4, 3, 1, 2, 3};
     unsigned a = ph_peer(&h, 9000, 0), b = ph_peer(&h, 8000, 0), c = ph_peer(&h, 7000, 0);
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = h.peer[a].id, .data = junk, .len = sizeof junk};
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = h.guest[hungry].uuid, .peer = h.peer[a].id, .data = junk, .len = sizeof junk};
     (void)unused;
     ph_open(&h);
     ph_run(&h, 3);
@@ -146,10 +215,42 @@ static void test_garbage_is_no_answer(void **unused)
     assert_int_equal(h.t.moves, 1);
 }
 
+/* What was asked for another guest says nothing of this one. */
+static void test_answer_of_another_question(void **unused)
+{
+    unsigned a = ph_peer(&h, 9000, 0);
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = ph_id('g', 77), .peer = h.peer[a].id, .err = VI_ETIMEDOUT};
+    (void)unused;
+    ph_open(&h);
+    ph_run(&h, 3);
+    policy_step(h.p, h.now, &ev);
+    ph_take_effects(&h);
+    assert_false(refused("no room for it"));
+    ph_answer(&h, a, true);
+    assert_int_equal(h.t.moves, 1);
+}
+
+/* Of more hosts than are noted the one that was chosen is. */
+static void test_the_chosen_one_is_noted(void **unused)
+{
+    unsigned to;
+    (void)unused;
+    for (unsigned i = 0; i < 2 * POLICY_CHOICES; i++)
+        ph_peer(&h, 10, 0);
+    to = ph_peer(&h, 9000, 0);
+    ph_open(&h);
+    ph_run(&h, 3);
+    ph_answer(&h, to, true);
+    assert_int_equal(h.t.moves, 1);
+    assert_string_equal(ph_choice(&h, hungry, to), "chosen: the least utilised of those asked");
+    assert_string_equal(ph_choice(&h, hungry, 0), "not enough free memory there");
+}
+
 static void test_all_say_no(void **unused)
 {
     unsigned a = ph_peer(&h, 9000, 0), b = ph_peer(&h, 8000, 0);
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .peer = h.peer[b].id, .err = VI_ETIMEDOUT};
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = h.guest[hungry].uuid, .peer = h.peer[b].id, .err = VI_ETIMEDOUT};
+    char why[4][POLICY_REASON];
     (void)unused;
     ph_open(&h);
     ph_run(&h, 3);
@@ -158,6 +259,8 @@ static void test_all_say_no(void **unused)
     ph_take_effects(&h);
     assert_true(refused("no room for it"));
     assert_string_equal(ph_choice(&h, hungry, a), "it has no room now");
+    assert_int_equal(policy_send_reasons(h.p, h.now, &h.guest[hungry].uuid, &h.peer[a].id, why, 4), 1);
+    assert_string_equal(why[0], "the hosts that were asked had no room for it a short while ago"); /* no move was offered */
     ph_run(&h, 3); /* they are left in peace for 20 s */
     assert_int_equal(h.t.probes, 2);
     ph_evaluate(&h);
@@ -268,6 +371,58 @@ static void test_the_cheapest_goes(void **unused)
     assert_true(vi_id_equal(&h.t.move.guest, &h.guest[hungry].uuid));
 }
 
+/* One that is as good but has a disk to copy stays, and the other goes. */
+static void test_one_without_disks_goes_first(void **unused)
+{
+    unsigned to;
+    (void)unused;
+    to = ph_peer(&h, 9000, 0);
+    h.guest[other].movable = true; /* as large, and does less: it would go */
+    h.guest[other].disk_kb = 8192 * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    ph_answer(&h, to, true);
+    assert_int_equal(h.t.moves, 1);
+    assert_true(vi_id_equal(&h.t.move.guest, &h.guest[hungry].uuid));
+}
+
+/* Where there is no other it goes with its disk, as long as that pays; and how large that is is said. */
+static void test_one_with_a_small_disk_goes(void **unused)
+{
+    const struct policy_decision *d = &h.t.decision[POLICY_MOVE];
+    double mib = 0, takes = 0;
+    unsigned to;
+    (void)unused;
+    to = ph_peer(&h, 9000, 0);
+    h.guest[hungry].disk_kb = 1024 * PH_MIB;
+    ph_open(&h);
+    ph_run(&h, 3);
+    ph_answer(&h, to, true);
+    assert_int_equal(h.t.moves, 1);
+    for (unsigned i = 0; i < d->n; i++) {
+        mib = !strcmp(d->numbers[i].name, "disk_mib") ? d->numbers[i].value : mib;
+        takes = !strcmp(d->numbers[i].name, "takes_s") ? d->numbers[i].value : takes;
+    }
+    assert_true(mib > 1023.9 && mib < 1024.1);
+    assert_true(takes > 1792 * 1024 / h.cfg.bandwidth_kbps - 0.1 && takes < 1792 * 1024 / h.cfg.bandwidth_kbps + 0.1);
+}
+
+/* Near the end of its memory a guest is worth a whole CPU for the horizon: not if its disk takes as long as that. */
+static void test_a_disk_beyond_the_horizon_stays(void **unused)
+{
+    (void)unused;
+    ph_peer(&h, 9000, 0);
+    h.used_kb[hungry] = 750 * PH_MIB;
+    h.guest[hungry].disk_kb = (uint64_t)(h.cfg.bandwidth_kbps * (double)h.cfg.horizon / 1e6);
+    ph_open(&h);
+    ph_run(&h, 20);
+    assert_int_equal(h.t.probes, 0);
+    assert_true(refused("copying its disks would take longer"));
+    policy_set_draining(h.p, h.now, true); /* an order is an order */
+    ph_evaluate(&h);
+    assert_int_equal(h.t.moves, 1);
+}
+
 static void test_settling(void **unused)
 {
     (void)unused;
@@ -279,6 +434,20 @@ static void test_settling(void **unused)
     assert_true(refused("started a short while ago"));
     ph_evaluate(&h);
     assert_int_equal(h.t.probes, 1);
+}
+
+/* No host of the domain helps: that is said of a guest that has been here for a while. */
+static void test_in_need(void **unused)
+{
+    (void)unused;
+    ph_peer(&h, 10, 0);
+    h.cfg.settle = VI_MIN;
+    ph_open(&h);
+    ph_run(&h, 12);
+    assert_true(refused("started a short while ago"));
+    assert_false(policy_in_need(h.p, h.now, &h.guest[hungry].uuid));
+    ph_evaluate(&h);
+    assert_true(policy_in_need(h.p, h.now, &h.guest[hungry].uuid));
 }
 
 static void test_cool_down(void **unused)
@@ -481,34 +650,40 @@ static void test_operator(void **unused)
     (void)unused;
     ph_open(&h);
     ph_run(&h, 2);
-    assert_int_equal(policy_operator_choice(h.p, &nobody, &peer, why, sizeof why), VI_ENOTFOUND);
-    assert_int_equal(policy_operator_choice(h.p, &h.guest[other].uuid, &peer, why, sizeof why), VI_EUNSUPPORTED);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &nobody, &peer, why, sizeof why), VI_ENOTFOUND);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &h.guest[other].uuid, &peer, why, sizeof why), VI_EUNSUPPORTED);
     assert_non_null(strstr(why, "a device is passed through"));
-    assert_int_equal(policy_operator_choice(h.p, &h.guest[hungry].uuid, &peer, why, sizeof why), VI_EFULL);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &h.guest[hungry].uuid, &peer, why, sizeof why), VI_EFULL);
     ph_peer(&h, 500, 0);
     a = ph_peer(&h, 3000, 0);
     b = ph_peer(&h, 6000, 0);
     h.peer[ph_peer(&h, 9000, 0)].age = VI_MIN;
     ph_evaluate(&h);
-    assert_int_equal(policy_operator_choice(h.p, &h.guest[hungry].uuid, &peer, why, sizeof why), 0);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &h.guest[hungry].uuid, &peer, why, sizeof why), 0);
     assert_true(vi_id_equal(&peer, &h.peer[b].id));
     h.peer[b].load.demand_pct = 399;
     ph_evaluate(&h);
-    assert_int_equal(policy_operator_choice(h.p, &h.guest[hungry].uuid, &peer, why, sizeof why), 0);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &h.guest[hungry].uuid, &peer, why, sizeof why), 0);
     assert_true(vi_id_equal(&peer, &h.peer[a].id));
     h.guest[hungry].frozen = true;
     ph_evaluate(&h);
-    assert_int_equal(policy_operator_choice(h.p, &h.guest[hungry].uuid, &peer, why, sizeof why), VI_EUNSUPPORTED);
+    assert_int_equal(policy_operator_choice(h.p, h.now, &h.guest[hungry].uuid, &peer, why, sizeof why), VI_EUNSUPPORTED);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_to_the_least_utilised, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_looks_at_few, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fresh_numbers_decide, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_unfit_hosts, set_up, tear_down),
         cmocka_unit_test(test_no_herd),
+        cmocka_unit_test_setup_teardown(test_images_before_utilisation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_disks_from_before, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_no_images_anywhere, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_garbage_is_no_answer, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_answer_of_another_question, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_the_chosen_one_is_noted, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_all_say_no, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_silence, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_guest_gone_meanwhile, set_up, tear_down),
@@ -516,7 +691,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_frozen_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_another_makes_room, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_cheapest_goes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_without_disks_goes_first, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_with_a_small_disk_goes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_a_disk_beyond_the_horizon_stays, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_settling, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_in_need, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cool_down, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_cool_down_of_one_not_seen_yet, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_pay_off_of_memory, set_up, tear_down),
