@@ -78,23 +78,16 @@ static bool env(void *arg, const struct vi_id *id, struct envmove_env *out)
     return true;
 }
 
-struct ranked {
-    struct vi_id id;
-    uint64_t room;
-};
-
-static int by_room(const void *a, const void *b)
-{
-    const struct ranked *x = a, *y = b;
-    return x->room < y->room ? 1 : x->room > y->room ? -1 : vi_id_compare(&x->id, &y->id);
-}
-
-/* Hosts that may have guests of other domains come first: these are counted against limits. */
-static bool takes_in(struct daemon *d, const struct vi_id *peer)
+/* Hosts that may have guests of that domain come first: these are counted against limits. */
+static bool takes_in(struct daemon *d, const struct vi_id *peer, const struct vi_id *home)
 {
     for (unsigned i = 0; i < ENV_MAX; i++) {
         const struct env *e = &d->envs[i];
-        if (!e->used || !strcmp(e->def.home, d->me.cert.domain))
+        struct vi_id key;
+        if (!home || !e->used || !strcmp(e->def.home, d->me.cert.domain))
+            continue;
+        fed_domain_key(&key, e->def.home);
+        if (!vi_id_equal(&key, home))
             continue;
         for (unsigned k = 0; k < e->n_participants; k++)
             if (vi_id_equal(&e->participants[k], peer))
@@ -103,35 +96,29 @@ static bool takes_in(struct daemon *d, const struct vi_id *peer)
     return false;
 }
 
-static unsigned by_summary(struct daemon *d, struct vi_id *out, unsigned most)
+static unsigned by_summary(struct daemon *d, const struct vi_id *home, struct vi_id *out, unsigned most)
 {
-    static struct ranked all[POLICY_PEERS];
+    static struct survey_host all[POLICY_PEERS];
     struct gossip_summary s;
     struct gossip_member m;
-    struct policy_load l;
     unsigned n = 0;
     size_t pos = 0;
     while (n < POLICY_PEERS && gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
-        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&l, s.bytes, s.len) || (l.observes && !takes_in(d, &s.id)) ||
+        if (vi_id_equal(&s.id, &d->me.id) || policy_summary_decode(&all[n].load, s.bytes, s.len) ||
             !gossip_member_find(d->gossip, &s.id, &m) || m.state != GOSSIP_ALIVE)
             continue;
         all[n].id = s.id;
-        all[n++].room = takes_in(d, &s.id) ? UINT64_MAX : l.free_kb;
+        all[n++].foreign = takes_in(d, &s.id, home);
     }
-    if (n > 0)
-        qsort(all, n, sizeof all[0], by_room);
-    n = n < most ? n : most;
-    for (unsigned i = 0; i < n; i++)
-        out[i] = all[i].id;
-    return n;
+    return survey_hosts(all, n, out, most);
 }
 
-static unsigned hosts(void *arg, const struct vi_id *env_id, struct vi_id *out, unsigned most)
+static unsigned hosts(void *arg, const struct vi_id *env_id, const struct vi_id *home, struct vi_id *out, unsigned most)
 {
     struct daemon *d = arg;
     const struct env *e = env_id ? daemon_env_by_id(d, env_id) : NULL;
     struct gossip_member m;
-    unsigned k = e ? 0 : by_summary(d, out, most - 1);
+    unsigned k = e ? 0 : by_summary(d, home, out, most - 1);
     for (unsigned i = 0; e && i < e->n_participants && k < most - 1; i++)
         if (gossip_member_find(d->gossip, &e->participants[i], &m) && m.state == GOSSIP_ALIVE)
             out[k++] = m.id;
@@ -141,7 +128,7 @@ static unsigned hosts(void *arg, const struct vi_id *env_id, struct vi_id *out, 
 
 static unsigned domains(void *arg, const struct vi_id *id, uint64_t kb, double pct, struct vi_id *out, unsigned most)
 {
-    static struct ranked all[FED_DOMAINS];
+    static struct survey_domain all[FED_DOMAINS];
     struct daemon *d = arg;
     const struct env *e = daemon_env_by_id(d, id);
     unsigned n = 0;
@@ -149,18 +136,14 @@ static unsigned domains(void *arg, const struct vi_id *id, uint64_t kb, double p
         const struct fed_domain *f = &d->fed->domain[i];
         const struct fed_summary *s = &f->view.summary;
         if (!f->used || f->trust.withdrawn || !f->view.version || !env_allows(&e->def, f->trust.with.domain) ||
-            !f->heard || daemon_now() - f->heard > FED_STALE || s->memory_free_mib * 1024 < kb ||
-            (double)s->cpu_pct < (double)s->cpu_used_pct + pct)
+            !f->heard || daemon_now() - f->heard > FED_STALE)
             continue;
         fed_domain_key(&all[n].id, f->trust.with.domain);
-        all[n++].room = s->memory_free_mib;
+        all[n].free_kb = s->memory_free_mib * 1024;
+        all[n].capacity_pct = s->cpu_pct;
+        all[n++].demand_pct = s->cpu_used_pct;
     }
-    if (n > 0)
-        qsort(all, n, sizeof all[0], by_room);
-    n = n < most ? n : most;
-    for (unsigned i = 0; i < n; i++)
-        out[i] = all[i].id;
-    return n;
+    return survey_domains(all, n, kb, pct, out, most);
 }
 
 /* ---- this host ---- */
@@ -168,13 +151,7 @@ static unsigned domains(void *arg, const struct vi_id *id, uint64_t kb, double p
 static bool arriving(void *arg, const struct vi_id *uuid)
 {
     struct daemon *d = arg;
-    static struct handover_view v;
-    unsigned pos = 0;
-    while (handover_next(d->handovers, &pos, &v))
-        if (v.role == HANDOVER_DESTINATION && !v.over && v.state != HD_ADMITTING && v.state != HD_ABORTED &&
-            v.state != HD_LOST && v.state != HD_RUNNING && vi_id_equal(&v.guest->uuid, uuid))
-            return true;
-    return false;
+    return handover_brings(d->handovers, uuid);
 }
 
 static bool guest(void *arg, const struct vi_id *uuid, bool *busy)
@@ -191,64 +168,25 @@ static bool guest(void *arg, const struct vi_id *uuid, bool *busy)
     return *busy && !arriving(arg, uuid);
 }
 
-static struct envmove_guest of_guest(struct daemon *d, const struct hv_guest *g, const struct env *e)
-{
-    struct policy_needs needs = {.kb = g->target_kb > g->current_kb ? g->target_kb : g->current_kb};
-    struct envmove_guest out = {.uuid = g->uuid, .env = e->def.id, .size_kb = needs.kb};
-    (void)policy_needs(d->policy, &g->uuid, &needs);
-    out.kb = needs.kb > out.size_kb ? needs.kb : out.size_kb;
-    out.pct = needs.pct;
-    out.movable = g->movable && !daemon_pinned(d, g->name);
-    out.running = g->state == HV_RUNNING;
-    return out;
-}
-
-/* The smallest are told of first; the others are only counted. */
-static void tell_of(struct envmove_seen *out, const struct envmove_guest *g)
-{
-    unsigned at = out->n;
-    if (out->n == ENVMOVE_SEEN) {
-        out->more++;
-        if (out->guest[--at].size_kb <= g->size_kb)
-            return;
-    } else
-        out->n++;
-    for (; at > 0 && out->guest[at - 1].size_kb > g->size_kb; at--)
-        out->guest[at] = out->guest[at - 1];
-    out->guest[at] = *g;
-}
-
 static void look(void *arg, const struct vi_id *env_id, const struct vi_id *home, struct envmove_seen *out)
 {
+    static struct survey_guest guests[POLICY_GUESTS];
     struct daemon *d = arg;
-    const struct policy_load *l = policy_own_load(d->policy);
     uint64_t promised_kb;
     double promised_pct;
-    memset(out, 0, sizeof *out);
+    unsigned n = 0;
     (void)handover_promised(d->handovers, &promised_kb, &promised_pct);
-    out->total_kb = l->total_kb;
-    out->capacity_pct = l->capacity_pct;
-    out->free_kb = (int64_t)l->free_kb + (int64_t)d->envmove->leased_kb;
-    out->free_pct = l->capacity_pct - promised_pct;
-    for (unsigned i = 0; i < d->n_guests; i++) {
+    for (unsigned i = 0; i < d->n_guests && n < POLICY_GUESTS; i++) {
         const struct hv_guest *g = &d->guests[i];
         const struct env *e = daemon_guest_env(d, g);
-        struct envmove_guest x;
-        struct vi_id of;
         if (!e || g->state == HV_SHUTDOWN || g->incoming)
             continue;
-        x = of_guest(d, g, e);
-        out->free_kb -= (int64_t)(x.kb - x.size_kb);
-        out->free_pct -= x.pct;
-        fed_domain_key(&of, e->def.home);
-        if (vi_id_equal(&of, home)) {
-            out->of_home.guests++;
-            out->of_home.kb += x.size_kb;
-            out->of_home.pct += x.pct;
-        }
-        if (vi_id_is_zero(env_id) || vi_id_equal(env_id, &e->def.id))
-            tell_of(out, &x);
+        guests[n] = (struct survey_guest){.uuid = g->uuid, .env = e->def.id, .current_kb = g->current_kb,
+                                          .target_kb = g->target_kb, .movable = g->movable && !daemon_pinned(d, g->name),
+                                          .running = g->state == HV_RUNNING};
+        fed_domain_key(&guests[n++].home, e->def.home);
     }
+    survey_look(d->policy, daemon_now(), d->envmove->leased_kb, promised_pct, guests, n, env_id, home, out);
 }
 
 static int can_take(void *arg, uint64_t kb, double pct, uint64_t leased_kb, double leased_pct, char *why, size_t cap)
@@ -274,6 +212,7 @@ int daemon_envmove_open(struct daemon *d, char *why, size_t cap)
     c.self = d->me.id;
     c.cooldown = d->cfg.env_cooldown * VI_SEC;
     c.horizon = d->cfg.payoff_horizon * VI_SEC;
+    c.range_high = d->cfg.range_high;
     if (d->cfg.migration_bandwidth)
         c.bandwidth_kbps = (double)d->cfg.migration_bandwidth * 1024;
     c.links = (unsigned)d->cfg.env_moves_at_once;
@@ -366,6 +305,12 @@ void daemon_envmove_moved(struct daemon *d, const struct vi_id *guest_id, const 
                           const char *why)
 {
     struct envmove_event ev = {.kind = ENVMOVE_EV_MOVED, .guest = *guest_id, .peer = *peer, .err = err, .why = why};
+    step(d, &ev);
+}
+
+void daemon_envmove_came(struct daemon *d, const struct vi_id *guest_id)
+{
+    struct envmove_event ev = {.kind = ENVMOVE_EV_CAME, .guest = *guest_id};
     step(d, &ev);
 }
 
@@ -470,7 +415,7 @@ bool daemon_pinned(const struct daemon *d, const char *name)
     return false;
 }
 
-unsigned daemon_envmove_leased(struct daemon *d, uint64_t *kb, double *pct)
+unsigned daemon_envmove_leased(const struct daemon *d, uint64_t *kb, double *pct)
 {
     return envmove_leased(d->envmove->core, kb, pct);
 }
@@ -490,37 +435,11 @@ bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest_id)
     return envmove_holds(d->envmove->core, guest_id);
 }
 
-/* A guest of another domain needs a lease; one that has it has its room already: it needs so much less, and what
- * leases keep, its own too, is counted. */
 int daemon_envmove_admit(struct daemon *d, const struct vi_id *guest_id, const struct vi_id *from,
                          struct policy_needs *needs, uint64_t *kb, double *pct, bool *leased)
 {
-    uint64_t all_kb, own_kb = 0;
-    double all_pct, own_pct = 0;
     struct cert c;
-    *leased = envmove_lease_of(d->envmove->core, daemon_now(), guest_id, from, &own_kb, &own_pct);
-    if (!*leased && fed_foreign(d, from, &c))
-        return VI_EREFUSED;
-    (void)envmove_leased(d->envmove->core, &all_kb, &all_pct);
-    *kb += all_kb;
-    *pct += all_pct;
-    needs->kb -= needs->kb < own_kb ? needs->kb : own_kb;
-    needs->pct -= needs->pct < own_pct ? needs->pct : own_pct;
-    return 0;
-}
-
-/* Short, and the policy's last word on it was that it stays: no host of the domain helps. */
-static bool in_need(struct daemon *d, const struct vi_id *guest_id)
-{
-    const struct policy_decision *dec;
-    struct policy_view v;
-    unsigned pos = 0;
-    if (!policy_view(d->policy, daemon_now(), guest_id, &v) || (!v.short_of_memory && !v.short_of_cpu))
-        return false;
-    while (policy_decision_next(d->policy, guest_id, &pos, &dec))
-        if (dec->kind == POLICY_REFUSE || dec->kind == POLICY_MOVE)
-            return dec->kind == POLICY_REFUSE && dec->done;
-    return false;
+    return survey_admit(d->envmove->core, daemon_now(), guest_id, from, fed_foreign(d, from, &c), needs, kb, pct, leased);
 }
 
 void daemon_envmove_evaluated(struct daemon *d)
@@ -529,7 +448,7 @@ void daemon_envmove_evaluated(struct daemon *d)
         const struct hv_guest *g = &d->guests[i];
         const struct env *e = daemon_guest_env(d, g);
         struct envmove_event ev = {.kind = ENVMOVE_EV_SHORT, .guest = g->uuid};
-        if (!e || g->incoming || handover_has_guest(d->handovers, &g->uuid) || !in_need(d, &g->uuid))
+        if (!e || g->incoming || handover_has_guest(d->handovers, &g->uuid) || !policy_in_need(d->policy, daemon_now(), &g->uuid))
             continue;
         ev.env = e->def.id;
         step(d, &ev);

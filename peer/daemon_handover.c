@@ -425,6 +425,8 @@ static void over(struct daemon *d, const struct handover_effect *fx)
     snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
     if (fx->role == HANDOVER_DESTINATION)
         prepare(d, fx, false);
+    if (fx->role == HANDOVER_DESTINATION && !fx->err)
+        daemon_envmove_came(d, &fx->guest->uuid);
     if (fx->role == HANDOVER_SOURCE) {
         struct event *ev;
         daemon_policy_moved(d, &fx->guest->uuid, &fx->peer, fx->err, fx->why);

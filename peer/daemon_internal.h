@@ -422,8 +422,9 @@ void daemon_envmove_pump(struct daemon *d, vi_time now);
 vi_time daemon_envmove_deadline(const struct daemon *d);
 void daemon_envmove_message(struct daemon *d, const struct vi_id *from, const uint8_t *data, size_t len);
 void daemon_envmove_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err, const char *why);
+void daemon_envmove_came(struct daemon *d, const struct vi_id *guest); /* by a handover, which is over */
 void daemon_envmove_evaluated(struct daemon *d); /* the policy has: is something short here that no host helps? */
-unsigned daemon_envmove_leased(struct daemon *d, uint64_t *kb, double *pct);
+unsigned daemon_envmove_leased(const struct daemon *d, uint64_t *kb, double *pct);
 /* What leases keep, for the policy's snapshot. */
 void daemon_envmove_snapshot(struct daemon *d, uint64_t *reserved_kb, double *reserved_pct);
 bool daemon_envmove_holds(const struct daemon *d, const struct vi_id *guest); /* its environment is moving */

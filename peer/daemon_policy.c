@@ -126,21 +126,17 @@ void daemon_policy_domain_load(struct daemon *d, struct fed_summary *out)
     struct gossip_summary s;
     struct gossip_member m;
     struct policy_load l;
-    double capacity = 0, demand = 0;
-    uint64_t total = 0, available = 0;
+    struct survey_total t = {0};
     size_t pos = 0;
     while (gossip_summary_next(d->gossip, daemon_now(), &pos, &s)) {
         if (!gossip_member_find(d->gossip, &s.id, &m) || m.state != GOSSIP_ALIVE || policy_summary_decode(&l, s.bytes, s.len))
             continue; /* what a dead host had isn't to be had */
-        capacity += l.capacity_pct;
-        demand += l.demand_pct;
-        total += l.total_kb;
-        available += l.free_kb;
+        survey_add(&t, &l);
     }
-    out->cpu_pct = (uint32_t)capacity;
-    out->cpu_used_pct = (uint32_t)demand;
-    out->memory_mib = total / 1024;
-    out->memory_free_mib = available / 1024;
+    out->cpu_pct = (uint32_t)t.capacity_pct;
+    out->cpu_used_pct = (uint32_t)t.demand_pct;
+    out->memory_mib = t.total_kb / 1024;
+    out->memory_free_mib = t.free_kb / 1024;
 }
 
 static void evaluate(struct daemon *d, vi_time now)

@@ -58,6 +58,7 @@ void envmove_config_init(struct envmove_config *c)
     c->shifts_hour = 16;
     c->cooldown = 10 * VI_MIN;
     c->horizon = 10 * VI_MIN;
+    c->range_high = 0.75;
     c->bandwidth_kbps = 100000;
     c->pause_s = 0.3;
     c->needed = 3;
@@ -94,6 +95,13 @@ void em_note(struct envmoves *s, const struct vi_id *move, const struct vi_id *e
     va_start(ap, fmt);
     vsnprintf(fx->why, sizeof fx->why, fmt, ap);
     va_end(ap);
+}
+
+void em_would(struct envmoves *s, const struct vi_id *domain)
+{
+    struct envmove_effect *last = s->count ? &s->effects[(s->first + s->count - 1) % EM_EFFECTS] : NULL;
+    if (last && last->kind == ENVMOVE_FX_NOTE)
+        last->peer = *domain;
 }
 
 bool em_own(const struct envmoves *s, const struct vi_id *peer)
@@ -203,7 +211,7 @@ static void take(struct envmoves *s, vi_time now, const struct vi_id *from, cons
 
 static bool good(const struct envmove_config *c)
 {
-    return c->per_host > 0 && c->links > 0 && c->arrivals > 0 && c->bandwidth_kbps > 0 && c->needed > 0 &&
+    return c->range_high > 0 && c->range_high < 1 && c->per_host > 0 && c->links > 0 && c->arrivals > 0 && c->bandwidth_kbps > 0 && c->needed > 0 &&
            c->horizon > 0 && c->cooldown >= 0;
 }
 
@@ -347,6 +355,9 @@ static int step(struct envmoves *s, vi_time now, const struct envmove_event *ev)
     case ENVMOVE_EV_MOVED:
         em_grant_moved(s, now, ev);
         return 0;
+    case ENVMOVE_EV_CAME:
+        em_lease_came(s, now, &ev->guest);
+        return 0;
     case ENVMOVE_EV_RECORD:
         return take_record(s, now, ev);
     case ENVMOVE_EV_RECORDS_END:
@@ -355,7 +366,8 @@ static int step(struct envmoves *s, vi_time now, const struct envmove_event *ev)
     return VI_EINVAL;
 }
 
-int envmoves_step(struct envmoves *s, vi_time now, const struct envmove_event *ev)
+/* The step, and what this host says to itself in it. */
+static int all_of(struct envmoves *s, vi_time now, const struct envmove_event *ev)
 {
     int err = step(s, now, ev);
     for (unsigned most = 4 * EM_OWN; s->own_count > 0 && most > 0; most--) {
@@ -366,6 +378,16 @@ int envmoves_step(struct envmoves *s, vi_time now, const struct envmove_event *e
         s->own_count--;
         message(s, now, &s->cfg.self, data, len);
     }
+    return err;
+}
+
+int envmoves_step(struct envmoves *s, vi_time now, const struct envmove_event *ev)
+{
+    int err = all_of(s, now, ev);
+    struct envmove_event tick = {.kind = ENVMOVE_EV_TICK};
+    /* what an answer allows is done at once, not with the next look at the times */
+    if (ev->kind == ENVMOVE_EV_MESSAGE || ev->kind == ENVMOVE_EV_PERSISTED || ev->kind == ENVMOVE_EV_MOVED)
+        (void)all_of(s, now, &tick);
     return err;
 }
 

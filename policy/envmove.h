@@ -21,6 +21,7 @@
 #include "peer/base/clock.h"
 #include "peer/base/id.h"
 #include "peer/base/rng.h"
+#include "policy/rules.h"
 
 #define ENVMOVE_GUESTS      16 /* that one move takes along; more of an environment follow in the next one */
 #define ENVMOVE_LEADS       8  /* moves led here, with those just over; then none is begun */
@@ -62,6 +63,8 @@ struct envmove_guest {
     uint64_t kb;      /* what it should have */
     uint64_t size_kb; /* what it has, and a move would carry */
     double pct;
+    vi_time age;  /* it has been on that host for; told in steps of 10 s, to who understands it */
+    bool stays;   /* its environment changed domains a short while ago, or has no move of this hour left: not by itself */
     bool movable; /* not pinned, and nothing hinders it */
     bool running;
 };
@@ -85,8 +88,9 @@ struct envmove_hooks {
     /* Who represents that domain (NULL: ours) now; false: nobody known. */
     bool (*representative)(void *arg, const struct vi_id *domain, struct vi_id *peer);
     bool (*env)(void *arg, const struct vi_id *env, struct envmove_env *out);
-    /* Hosts of our domain that are alive, this one too: with guests of env; env NULL: those with the most room first. */
-    unsigned (*hosts)(void *arg, const struct vi_id *env, struct vi_id *out, unsigned most);
+    /* Hosts of our domain that are alive, this one too: with guests of env; env NULL: those that may have guests of that home domain
+     * (NULL: none asked about) before all others, then those with the most room first. */
+    unsigned (*hosts)(void *arg, const struct vi_id *env, const struct vi_id *home, struct vi_id *out, unsigned most);
     /* Domains where the environment might find this much room, the best first. */
     unsigned (*domains)(void *arg, const struct vi_id *env, uint64_t kb, double pct, struct vi_id *out, unsigned most);
     /* This host; guests of env only, if that isn't zero. of_home and what is free: without leases, which the core adds. */
@@ -97,6 +101,8 @@ struct envmove_hooks {
     bool (*arriving)(void *arg, const struct vi_id *uuid);
     /* Is there room for this, beside everything that is promised and besides what leases keep (kb, pct)? */
     int (*can_take)(void *arg, uint64_t kb, double pct, uint64_t leased_kb, double leased_pct, char *why, size_t cap);
+    /* The rules of all environments that are known, borrowed until the next call; their places aren't looked at. NULL: none. */
+    const struct policy_rules *(*rules)(void *arg);
 };
 
 struct envmove_config {
@@ -107,8 +113,10 @@ struct envmove_config {
     unsigned arrivals;      /* planned for one host in one move: ENVMOVE_GUESTS */
     unsigned shifts_most;   /* made to make room for one environment: 8; 0: none */
     unsigned shifts_hour;   /* made in an hour for one foreign domain: 16 */
-    vi_time cooldown;       /* an environment that moved stays this long, unless an operator moves it: 10 min */
+    vi_time cooldown;       /* an environment that moved stays this long, unless an operator moves it: 10 min; every
+                             * host that had a guest of the move remembers it, so whoever represents the domain hears of it */
     vi_time horizon;        /* a shortage is expected to last this long: 10 min */
+    double range_high;      /* of what a guest is allocated, at most so much is to be used: 0.75 */
     double bandwidth_kbps;  /* KiB/s between domains: 100 000 */
     double pause_s;         /* expected for each guest: 0.3 */
     unsigned needed;        /* reports of shortage of one host, not older than short_stale, before we act: 3 */
@@ -131,6 +139,7 @@ enum envmove_event_kind {
     ENVMOVE_EV_MESSAGE,   /* peer, data */
     ENVMOVE_EV_PERSISTED, /* id: the record's key; err */
     ENVMOVE_EV_MOVED,     /* a MOVE that was asked for ended: guest, peer; err, why */
+    ENVMOVE_EV_CAME,      /* a handover brought guest here, and is over */
     ENVMOVE_EV_RECORD,    /* at start: id, data */
     ENVMOVE_EV_RECORDS_END
 };
@@ -155,7 +164,7 @@ enum envmove_effect_kind {
     ENVMOVE_FX_FORGET,  /* the record of key id may go */
     ENVMOVE_FX_MOVE,    /* hand guest over to peer; answer with MOVED. shift: to make room within the domain */
     ENVMOVE_FX_EXPECT,  /* on: a guest of env will come here, be ready to take part in it; off: not any more */
-    ENVMOVE_FX_NOTE     /* for people: env, id, why */
+    ENVMOVE_FX_NOTE     /* for people: env, id, why; peer: the domain that it would move to, if that is only said; else zero */
 };
 
 struct envmove_effect {
@@ -237,6 +246,7 @@ struct envmove_bin {
     struct envmove_guest guest[ENVMOVE_SEEN];
 };
 struct envmove_item {
+    struct vi_id guest, env; /* for rules */
     uint64_t kb;
     double pct;
 };
@@ -252,9 +262,10 @@ struct envmove_plan {
     unsigned place[ENVMOVE_GUESTS];             /* bin of each item */
 };
 /* Finds a bin for each item (n ≤ ENVMOVE_GUESTS), moving at most shifts_most of the bins' own guests; no bin's free
- * room goes below 0 at any step. bins are used up. 0, or VI_EFULL with why. */
+ * room goes below 0 at any step. No item is placed, and no guest moved, where a rule forbids it (pin, never; spread: among
+ * the items, and the guests that are told of). bins are used up. 0, or VI_EFULL with why. */
 int envmove_plan(struct envmove_plan *out, struct envmove_bin *bins, unsigned n_bins, const struct envmove_item *items,
-                 unsigned n, unsigned shifts_most, char *why, size_t cap);
+                 unsigned n, unsigned shifts_most, const struct policy_rules *rules, char *why, size_t cap);
 
 /* ---- the choice (envmove_choose.c) ------------------------------------------------------------------ */
 
@@ -264,6 +275,7 @@ struct envmove_choice {
     uint64_t kb, size_kb;      /* needed there; carried */
     double pct;
     double gain_s, cost_s;     /* CPU seconds */
+    vi_time age;               /* of its oldest guest */
     bool solves;               /* nothing is short any more */
 };
 /* The environments whose leaving helps a domain (its hosts as seen), the best first; only those that pay. Returns how

@@ -7,6 +7,8 @@
 #include "policy/envmove.h"
 
 #define ENVS 64 /* of a domain; more aren't considered */
+#define LEAST_LIFE VI_MIN
+#define MOST_LIFE  VI_HOUR
 
 struct sums {
     double missing_pct;   /* what guests should have and the hosts don't */
@@ -55,9 +57,20 @@ static unsigned gather(struct envmove_choice *all, const struct envmove_config *
             c->kb += g->kb;
             c->size_kb += g->size_kb;
             c->pct += g->pct;
+            c->age = g->age > c->age ? g->age : c->age;
             c->cost_s += ((double)g->size_kb / cfg->bandwidth_kbps / 2 + cfg->pause_s) * (g->pct + 5) / 100;
         }
     return n;
+}
+
+/* One host knows it: none of its guests goes by itself. */
+static bool stays(const struct envmove_seen *h, unsigned n_hosts, const struct vi_id *env)
+{
+    for (unsigned i = 0; i < n_hosts; i++)
+        for (unsigned k = 0; k < h[i].n; k++)
+            if (h[i].guest[k].stays && vi_id_equal(&h[i].guest[k].env, env))
+                return true;
+    return false;
 }
 
 /* Memory that is missing holds a guest up as a missing share of a mean host would. */
@@ -71,13 +84,23 @@ static void judge(struct envmove_choice *c, const struct envmove_config *cfg, co
     c->solves = after_pct < 1 && after_kb < 1;
 }
 
+/* What a move costs, for each second that it is expected to be of use: what has run for long is expected to go on for
+ * as long again (Harchol-Balter and Downey, "Exploiting process lifetime distributions for dynamic load balancing",
+ * 1997, §3). */
+static double price(const struct envmove_choice *c)
+{
+    vi_time life = c->age > LEAST_LIFE ? c->age : LEAST_LIFE;
+    return c->cost_s / (double)(life < MOST_LIFE ? life : MOST_LIFE);
+}
+
 static int better(const void *x, const void *y)
 {
     const struct envmove_choice *a = x, *b = y;
+    double p = price(a), q = price(b);
     if (a->solves != b->solves)
         return a->solves ? -1 : 1;
-    if (a->solves && (a->cost_s < b->cost_s || a->cost_s > b->cost_s))
-        return a->cost_s < b->cost_s ? -1 : 1;
+    if (a->solves && (p < q || p > q))
+        return p < q ? -1 : 1;
     if (!a->solves && (a->gain_s - a->cost_s < b->gain_s - b->cost_s || a->gain_s - a->cost_s > b->gain_s - b->cost_s))
         return a->gain_s - a->cost_s > b->gain_s - b->cost_s ? -1 : 1;
     return vi_id_compare(&a->env, &b->env);
@@ -92,7 +115,7 @@ unsigned envmove_choose(const struct envmove_config *cfg, const struct envmove_s
     unsigned n = gather(all, cfg, hosts, n_hosts), kept = 0;
     for (unsigned i = 0; i < n; i++) {
         judge(&all[i], cfg, &s, n_hosts);
-        if (all[i].gain_s > all[i].cost_s && may(arg, &all[i].env))
+        if (all[i].gain_s > all[i].cost_s && !stays(hosts, n_hosts, &all[i].env) && may(arg, &all[i].env))
             all[kept++] = all[i];
     }
     qsort(all, kept, sizeof all[0], better);

@@ -439,7 +439,7 @@ static void turn(struct envmoves *s, vi_time now, struct em_grant *g, unsigned i
 
 static void going(struct envmoves *s, vi_time now, struct em_grant *g)
 {
-    unsigned moving = 0, open = 0;
+    unsigned moving = 0, open = 0, moved = 0;
     for (unsigned i = 0; i < g->plan.n; i++)
         moving += mine(s, &g->plan, i) && g->plan.g[i].state == ENVMOVE_MOVES;
     for (unsigned i = 0; i < g->plan.n; i++) {
@@ -454,6 +454,10 @@ static void going(struct envmoves *s, vi_time now, struct em_grant *g)
     }
     if (open > 0)
         return;
+    for (unsigned i = 0; i < g->plan.n; i++)
+        moved += mine(s, &g->plan, i) && g->plan.g[i].state == ENVMOVE_MOVED;
+    if (moved > 0)
+        em_remember(s, now, &g->plan.env);
     say_held(s, now, g, &g->answer_to);
     if (s->last.used)
         forget(s, &s->last);

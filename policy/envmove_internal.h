@@ -7,6 +7,7 @@
 #define EM_EFFECTS   1024
 #define EM_OWN       128
 #define EM_RELEASED  16 /* the oldest gives way */
+#define EM_CAME      64 /* guests that came by a lease of late: the oldest gives way */
 #define EM_LOOKS     4  /* at a time; who finds none free tries again */
 #define EM_SHIFTING  8  /* of our guests, for rooms, at a time */
 #define EM_CHOICES   8
@@ -17,6 +18,7 @@
 
 #define EM_AGAIN     (1 * VI_SEC)   /* a message is said again */
 #define EM_LOOK_FOR  (4 * VI_SEC)
+#define EM_LOOK_EVERY (10 * VI_SEC) /* an overloaded domain looks who could leave, while no other is known to have room */
 #define EM_GRANT_FOR (30 * VI_SEC)  /* grants are waited for */
 #define EM_ANSWER    (12 * VI_SEC)  /* a room that says nothing */
 #define EM_ASK_FOR   (10 * VI_MIN)  /* a room that says wait; one that is kept without a GO */
@@ -27,6 +29,7 @@
 #define EM_SILENT    (12 * VI_SEC)  /* a lead that says nothing */
 #define EM_ALONE     (30 * VI_SEC)  /* … then its hosts go on without being given their turns */
 #define EM_LEASE_FOR (20 * VI_SEC)
+#define EM_CAME_FOR  (5 * VI_SEC)   /* a guest that came is in the list of guests by then, or has gone on */
 #define EM_SHIFT_FOR (3 * VI_MIN)
 #define EM_HEARD     (30 * VI_SEC)  /* a room whose lead says nothing is forgotten */
 #define EM_HOST_LOST (5 * VI_MIN)   /* a host with GO that says nothing: its guests are left */
@@ -76,6 +79,7 @@ struct em_msg {
     vi_time left;
     int err;
     char why[ENVMOVE_WHY];
+    bool more;      /* SEEN: its asker understands ages, and who stays */
     struct em_plan plan;
     struct envmove_seen seen;
 };
@@ -141,6 +145,7 @@ struct em_room {
     vi_time since, entered, next, heard, room_at;
     int look;
     unsigned tries, looks;
+    bool shift_failed; /* planned anew as soon as those under way have ended: both their places are taken till then */
     struct envmove_plan shifts;
     struct vi_id bins[ENVMOVE_HOSTS];
     enum { EM_TO_DO, EM_DOING, EM_DONE } shifted[ENVMOVE_SHIFTS];
@@ -180,6 +185,7 @@ struct em_lease {
     uint64_t kb;
     double pct;
     uint64_t asked; /* the question's number */
+    bool came;      /* its guest: only until that is seen */
     vi_time since, until;
 };
 
@@ -206,6 +212,8 @@ struct envmoves {
     struct em_room room[ENVMOVE_ROOMS];
     struct { struct vi_id move; uint64_t ballot; } released[EM_RELEASED]; /* by which ballot: an older lead is deposed */
     unsigned next_released;
+    struct { struct vi_id move, guest; } came[EM_CAME]; /* they need no lease of that move any more */
+    unsigned next_came;
     struct em_grant grant, last; /* last: one that is over, for who asks again */
     struct em_lease lease[ENVMOVE_LEASES];
     struct em_shifting shifting[EM_SHIFTING];
@@ -219,6 +227,8 @@ struct envmoves {
     int deciding; /* a look; -1: none */
     struct envmove_choice choice[EM_CHOICES];
     unsigned n_choices, next_choice;
+    bool choice_asked; /* for one of them another domain was asked */
+    bool look_early;   /* before decide_at, if a domain is heard of that might have room for one of them */
     vi_time decide_at, decide_wait;
     unsigned first, count;
     struct envmove_effect effects[EM_EFFECTS];
@@ -231,6 +241,7 @@ struct envmove_effect *em_push(struct envmoves *s, enum envmove_effect_kind kind
 void em_fault(struct envmoves *s, const char *name);
 void em_note(struct envmoves *s, const struct vi_id *move, const struct vi_id *env, const char *fmt, ...)
     __attribute__((format(printf, 4, 5)));
+void em_would(struct envmoves *s, const struct vi_id *domain); /* of the note just made: it would go there */
 bool em_own(const struct envmoves *s, const struct vi_id *peer);
 /* Sends; what is for this host itself is taken at the end of the step. */
 void em_send(struct envmoves *s, vi_time now, const struct vi_id *to, const struct em_msg *m);
@@ -287,11 +298,14 @@ void em_grant_recover(struct envmoves *s, vi_time now, const struct em_grant *g)
 /* envmove_lease.c */
 void em_lease_message(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m);
 void em_lease_tick(struct envmoves *s, vi_time now);
+void em_lease_came(struct envmoves *s, vi_time now, const struct vi_id *guest);
 bool em_lease_persisted(struct envmoves *s, vi_time now, const struct vi_id *key, int err);
 int em_lease_recover(struct envmoves *s, vi_time now, const struct em_lease *e);
 void em_lease_of_home(const struct envmoves *s, const struct vi_id *home, struct envmove_limits *add);
 
 /* envmove_wire.c */
+/* What a SEEN may tell of a guest, beside what the first version told; LOOK says so, in its move. */
+#define EM_SEEN_MORE 1
 void em_grant_key(struct vi_id *key, const struct vi_id *move);
 void em_lease_key(struct vi_id *key, const struct vi_id *move, const struct vi_id *guest);
 int em_encode(const struct em_msg *m, uint8_t *out, size_t cap);

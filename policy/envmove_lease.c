@@ -148,6 +148,14 @@ static int judge(struct envmoves *s, const struct em_msg *m, char *why, size_t c
     return s->cfg.hooks.can_take(s->cfg.hooks.arg, m->kb, m->pct, kb, pct, why, cap);
 }
 
+static bool came(const struct envmoves *s, const struct em_msg *m)
+{
+    for (unsigned i = 0; i < EM_CAME; i++)
+        if (vi_id_equal(&s->came[i].move, &m->move) && vi_id_equal(&s->came[i].guest, &m->guest))
+            return true;
+    return false;
+}
+
 static void write_down(struct envmoves *s, struct em_lease *e)
 {
     struct envmove_effect *fx = em_push(s, ENVMOVE_FX_PERSIST);
@@ -166,10 +174,15 @@ static void ask(struct envmoves *s, vi_time now, const struct vi_id *from, const
     struct em_lease *e = find(s, &m->guest);
     char why[ENVMOVE_WHY] = "";
     if (e && vi_id_equal(&e->move, &m->move) && e->phase == EE_LEASED) {
-        e->until = now + ENVMOVE_TERM;
+        if (!e->came)
+            e->until = now + ENVMOVE_TERM;
         e->asker = *from;
         e->asked = m->n;
         say(s, now, e, from);
+        return;
+    }
+    if (came(s, m)) { /* and went on: whoever asks hasn't heard of it yet */
+        refuse(s, now, from, m, "it has come already");
         return;
     }
     if (e && (e->phase != EE_LEASED || s->cfg.hooks.arriving(s->cfg.hooks.arg, &e->guest))) {
@@ -210,7 +223,8 @@ static void renew(struct envmoves *s, vi_time now, const struct vi_id *from, con
 {
     struct em_lease *e = find(s, &m->guest);
     if (e && vi_id_equal(&e->move, &m->move) && vi_id_equal(&e->from, from) && e->phase == EE_LEASED) {
-        e->until = now + ENVMOVE_TERM;
+        if (!e->came)
+            e->until = now + ENVMOVE_TERM;
         e->asked = m->n;
         say(s, now, e, from);
     } else if (!e || e->phase == EE_LEASED)
@@ -239,6 +253,21 @@ void em_lease_message(struct envmoves *s, vi_time now, const struct vi_id *from,
     default:
         break;
     }
+}
+
+/* From here on it is counted as a guest, once it is listed as one; it may be gone again before anybody sees it. */
+void em_lease_came(struct envmoves *s, vi_time now, const struct vi_id *guest)
+{
+    struct em_lease *e = find(s, guest);
+    if (!e || e->phase != EE_LEASED)
+        return;
+    em_remember(s, now, &e->env);
+    s->came[s->next_came].move = e->move;
+    s->came[s->next_came].guest = e->guest;
+    s->next_came = (s->next_came + 1) % EM_CAME;
+    e->came = true;
+    if (e->until > now + EM_CAME_FOR)
+        e->until = now + EM_CAME_FOR;
 }
 
 void em_lease_tick(struct envmoves *s, vi_time now)

@@ -9,14 +9,35 @@
 
 static void ask_all(struct envmoves *s, vi_time now, struct em_look *k)
 {
-    struct em_msg m = {.kind = EM_LOOK, .n = k->n, .env = k->env, .home = k->home};
+    struct em_msg m = {.kind = EM_LOOK, .n = k->n, .env = k->env, .home = k->home, .more = true};
     k->next = now + EM_AGAIN;
     for (unsigned i = 0; i < k->n_hosts; i++)
         if (!k->answered[i])
             em_send(s, now, &k->host[i], &m);
 }
 
-/* env: only its guests are told of. home: whose guests are summed up. Either may be NULL. */
+/* A domain of more hosts than are looked at: those that are short are worth more than those with the most room, but for half
+ * of all, so that what the others could do isn't overlooked. */
+static void put_short_first(const struct envmoves *s, vi_time now, struct em_look *k)
+{
+    struct vi_id all[ENVMOVE_HOSTS + ENVMOVE_HOSTS / 2];
+    unsigned n = 0, shorts;
+    for (unsigned i = 0; i < ENVMOVE_SHORTS && n < ENVMOVE_HOSTS / 2; i++)
+        if (s->shorts[i].used && now - s->shorts[i].at <= s->cfg.short_stale)
+            all[n++] = s->shorts[i].host;
+    shorts = n;
+    for (unsigned i = 0; i < k->n_hosts; i++) {
+        unsigned twice = 0;
+        while (twice < shorts && !vi_id_equal(&all[twice], &k->host[i]))
+            twice++;
+        if (twice == shorts)
+            all[n++] = k->host[i];
+    }
+    k->n_hosts = n < ENVMOVE_HOSTS ? n : ENVMOVE_HOSTS;
+    memcpy(k->host, all, k->n_hosts * sizeof all[0]);
+}
+
+/* env: only its guests are told of. home: whose guests are summed up. Either may be NULL; both: to decide who leaves. */
 int em_look_begin(struct envmoves *s, vi_time now, const struct vi_id *env, const struct vi_id *home)
 {
     for (int i = 0; i < EM_LOOKS; i++) {
@@ -31,7 +52,9 @@ int em_look_begin(struct envmoves *s, vi_time now, const struct vi_id *env, cons
         if (home)
             k->home = *home;
         k->until = now + EM_LOOK_FOR;
-        k->n_hosts = s->cfg.hooks.hosts(s->cfg.hooks.arg, env, k->host, ENVMOVE_HOSTS);
+        k->n_hosts = s->cfg.hooks.hosts(s->cfg.hooks.arg, env, home, k->host, ENVMOVE_HOSTS);
+        if (!env && !home)
+            put_short_first(s, now, k);
         ask_all(s, now, k);
         return i;
     }
@@ -68,10 +91,12 @@ void em_look_tick(struct envmoves *s, vi_time now)
 
 static void answer(struct envmoves *s, vi_time now, const struct vi_id *from, const struct em_msg *m)
 {
-    struct em_msg a = {.kind = EM_SEEN, .move = m->move, .n = m->n};
+    struct em_msg a = {.kind = EM_SEEN, .n = m->n, .more = m->more};
     uint64_t kb;
     double pct;
     s->cfg.hooks.look(s->cfg.hooks.arg, &m->env, &m->home, &a.seen);
+    for (unsigned i = 0; i < a.seen.n; i++)
+        a.seen.guest[i].stays |= em_recent(s, now, &a.seen.guest[i].env);
     (void)envmove_leased(s, &kb, &pct);
     a.seen.free_kb -= (int64_t)kb;
     a.seen.free_pct -= pct;
@@ -107,9 +132,14 @@ void em_look_message(struct envmoves *s, vi_time now, const struct vi_id *from, 
 /* It moves, or comes here, now: it stays for a while. */
 void em_remember(struct envmoves *s, vi_time now, const struct vi_id *env)
 {
-    s->recent[s->next_recent].env = *env;
-    s->recent[s->next_recent].until = now + s->cfg.cooldown;
-    s->next_recent = (s->next_recent + 1) % EM_RECENT;
+    unsigned at = s->next_recent;
+    for (unsigned i = 0; i < EM_RECENT; i++)
+        if (vi_id_equal(&s->recent[i].env, env))
+            at = i;
+    s->recent[at].env = *env;
+    s->recent[at].until = now + s->cfg.cooldown;
+    if (at == s->next_recent)
+        s->next_recent = (s->next_recent + 1) % EM_RECENT;
 }
 
 bool em_recent(const struct envmoves *s, vi_time now, const struct vi_id *env)
@@ -164,8 +194,17 @@ static bool may_leave(void *arg, const struct vi_id *env)
            m->s->cfg.hooks.domains(m->s->cfg.hooks.arg, env, 0, 0, &domain, 1) > 0;
 }
 
+/* Nobody was asked, for nobody is known to have room: that may change any time, and a look costs two messages a host. */
+static void look_again(struct envmoves *s, vi_time now)
+{
+    s->decide_at = now + EM_LOOK_EVERY;
+    s->look_early = true;
+}
+
+/* What was asked for wasn't had, or was only said: others are left in peace for a while. */
 static void put_off(struct envmoves *s, vi_time now)
 {
+    s->look_early = false;
     s->decide_at = now + s->decide_wait;
     s->decide_wait = s->decide_wait * 2 > 10 * VI_MIN ? 10 * VI_MIN : s->decide_wait * 2;
 }
@@ -173,6 +212,7 @@ static void put_off(struct envmoves *s, vi_time now)
 /* Begins with the best environment that is left of the last decision. */
 static void next_choice(struct envmoves *s, vi_time now)
 {
+    bool asked = s->choice_asked;
     while (s->next_choice < s->n_choices) {
         const struct envmove_choice *c = &s->choice[s->next_choice++];
         struct vi_id domains[ENVMOVE_DOMAINS], id;
@@ -181,15 +221,22 @@ static void next_choice(struct envmoves *s, vi_time now)
         if (n > 0 && !s->cfg.automatic) {
             em_note(s, &id, &c->env, "would move to another domain: its %u guests would gain %.0f CPU seconds for %.0f",
                     c->guests, c->gain_s, c->cost_s);
+            em_would(s, &domains[0]);
+            asked = true;
             break;
         }
         if (n > 0 && em_lead_start(s, now, &id, &c->env, domains, n, false) == 0) {
             em_note(s, &id, &c->env, "the domain is overloaded: its %u guests would gain %.0f CPU seconds for %.0f",
                     c->guests, c->gain_s, c->cost_s);
+            s->choice_asked = true;
             return;
         }
     }
-    put_off(s, now);
+    s->choice_asked = false;
+    if (asked)
+        put_off(s, now);
+    else
+        look_again(s, now);
 }
 
 /* A move that was decided on here came to its end. */
@@ -199,10 +246,22 @@ void em_decide_ended(struct envmoves *s, vi_time now, const struct em_lead *l)
         em_remember(s, now, &l->plan.env);
         memset(s->shorts, 0, sizeof s->shorts); /* they say so again if it didn't help */
         s->n_choices = 0;
+        s->choice_asked = false;
+        s->look_early = false;
         s->decide_wait = VI_MIN;
         s->decide_at = now + VI_MIN;
     } else if (!l->by_operator && s->represents)
         next_choice(s, now);
+}
+
+/* Has another domain been heard of since that might have room for what could have left at the latest look? */
+static bool room_is_heard_of(struct envmoves *s)
+{
+    struct vi_id domain;
+    for (unsigned i = 0; i < s->n_choices; i++)
+        if (s->cfg.hooks.domains(s->cfg.hooks.arg, &s->choice[i].env, s->choice[i].kb, s->choice[i].pct, &domain, 1) > 0)
+            return true;
+    return false;
 }
 
 void em_decide_tick(struct envmoves *s, vi_time now)
@@ -212,7 +271,8 @@ void em_decide_tick(struct envmoves *s, vi_time now)
     struct envmove_seen *seen;
     unsigned n = 0;
     if (s->deciding < 0) {
-        if (s->represents && now >= s->decide_at && !em_lead_busy(s, NULL) && overloaded(s, now))
+        if (s->represents && (now >= s->decide_at || s->look_early) && !em_lead_busy(s, NULL) && overloaded(s, now) &&
+            (now >= s->decide_at || room_is_heard_of(s)))
             s->deciding = em_look_begin(s, now, NULL, NULL);
         return;
     }

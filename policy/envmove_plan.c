@@ -35,6 +35,9 @@ struct planner {
     unsigned order[ENVMOVE_GUESTS]; /* items, the largest first */
     unsigned n;
     const struct envmove_item *items;
+    const struct policy_rules *rules; /* NULL: none */
+    const struct envmove_bin *ids;
+    bool placed[ENVMOVE_GUESTS];
     uint64_t mean_kb; /* free memory that counts as much as mean_pct of CPU */
     double mean_pct;
 };
@@ -42,6 +45,48 @@ struct planner {
 static bool fits(const struct work *b, uint64_t kb, double pct)
 {
     return b->kb >= kb && b->pct + SLACK_PCT >= pct;
+}
+
+static bool may_meet(const struct planner *p, const struct vi_id *env, const uint8_t tag[POLICY_RULE_TAG], const struct vi_id *guest,
+                     const struct envmove_guest *g)
+{
+    uint8_t other[POLICY_RULE_TAG];
+    if (vi_id_equal(&g->uuid, guest) || !vi_id_equal(&g->env, env))
+        return true;
+    policy_rule_tag(&g->uuid, other);
+    return policy_rule_apart(p->rules, env, tag, other) == NULL;
+}
+
+/* Would a guest be apart from those that it may not be with? */
+static bool apart(const struct planner *p, const struct vi_id *guest, const struct vi_id *env, unsigned bin)
+{
+    uint8_t tag[POLICY_RULE_TAG], other[POLICY_RULE_TAG];
+    policy_rule_tag(guest, tag);
+    for (unsigned i = 0; i < p->n; i++) {
+        if (!p->placed[i] || p->out->place[i] != bin || vi_id_equal(&p->items[i].guest, guest) || !vi_id_equal(&p->items[i].env, env))
+            continue;
+        policy_rule_tag(&p->items[i].guest, other);
+        if (policy_rule_apart(p->rules, env, tag, other))
+            return false;
+    }
+    for (unsigned i = 0; i < p->ids[bin].n && i < ENVMOVE_SEEN; i++) /* where they were: who leaves it is no help */
+        if (!may_meet(p, env, tag, guest, &p->ids[bin].guest[i]))
+            return false;
+    for (unsigned i = 0; i < p->bin[bin].n; i++) /* who is to make room comes there, too */
+        if (p->bin[bin].guest[i].from != bin && !may_meet(p, env, tag, guest, p->bin[bin].guest[i].g))
+            return false;
+    return true;
+}
+
+static bool may_be(const struct planner *p, const struct vi_id *guest, const struct vi_id *env, unsigned bin)
+{
+    struct policy_rules v;
+    uint8_t tag[POLICY_RULE_TAG];
+    if (!p->rules || !p->rules->n)
+        return true;
+    v = (struct policy_rules){.rule = p->rules->rule, .n = p->rules->n};
+    policy_rule_tag(guest, tag);
+    return !policy_rule_against(&v, env, tag, &p->ids[bin].id) && apart(p, guest, env, bin);
 }
 
 /* One number for two resources, each in units of the mean free room. */
@@ -72,6 +117,7 @@ static void load(struct planner *p, const struct envmove_bin *bins)
             }
     }
     p->out->n_shifts = 0;
+    memset(p->placed, 0, sizeof p->placed);
 }
 
 static void prepare(struct planner *p, const struct envmove_bin *bins)
@@ -99,6 +145,7 @@ static void place(struct planner *p, unsigned item, unsigned bin)
     p->bin[bin].pct -= p->items[item].pct;
     p->bin[bin].arrivals--;
     p->out->place[item] = bin;
+    p->placed[item] = true;
 }
 
 /* ---- evict ---- */
@@ -131,7 +178,7 @@ static unsigned tightest(const struct planner *p, unsigned from, const bool *tak
 {
     unsigned best = p->n_bins;
     for (unsigned i = 0; i < p->n_bins; i++)
-        if (i != from && !taken[i] && p->bin[i].arrivals && fits(&p->bin[i], g->kb, g->pct) &&
+        if (i != from && !taken[i] && p->bin[i].arrivals && fits(&p->bin[i], g->kb, g->pct) && may_be(p, &g->uuid, &g->env, i) &&
             (best == p->n_bins || room_of(p, &p->bin[i]) < room_of(p, &p->bin[best])))
             best = i;
     return best;
@@ -173,7 +220,7 @@ static bool place_one(struct planner *p, unsigned item, bool *taken)
     const struct envmove_item *it = &p->items[item];
     unsigned found = p->n_bins, cost = 0;
     for (unsigned i = 0; i < p->n_bins; i++) /* where there is most room, nothing has to move */
-        if (p->bin[i].arrivals && fits(&p->bin[i], it->kb, it->pct) &&
+        if (p->bin[i].arrivals && fits(&p->bin[i], it->kb, it->pct) && may_be(p, &it->guest, &it->env, i) &&
             (found == p->n_bins || room_of(p, &p->bin[i]) > room_of(p, &p->bin[found])))
             found = i;
     if (found < p->n_bins) {
@@ -184,7 +231,7 @@ static bool place_one(struct planner *p, unsigned item, bool *taken)
     before = *p;
     plan_before = *p->out;
     for (unsigned i = 0; i < p->n_bins; i++) {
-        if (!p->bin[i].arrivals || !p->bin[i].n)
+        if (!p->bin[i].arrivals || !p->bin[i].n || !may_be(p, &it->guest, &it->env, i))
             continue;
         if (clear(p, i, taken, it) && (found == p->n_bins || p->out->n_shifts < cost)) {
             found = i;
@@ -249,20 +296,29 @@ static unsigned gather(struct planner *p, struct thing *t)
 
 static bool put_in(struct planner *p, struct thing *t)
 {
+    const struct vi_id *guest = t->g ? &t->g->uuid : &p->items[t->item].guest, *env = t->g ? &t->g->env : &p->items[t->item].env;
     unsigned found = p->n_bins;
     if (t->g && fits(&p->bin[t->from], t->kb, t->pct))
         found = t->from;
     for (unsigned i = 0; found == p->n_bins && i < p->n_bins; i++)
-        if (p->bin[i].arrivals && fits(&p->bin[i], t->kb, t->pct))
+        if (p->bin[i].arrivals && fits(&p->bin[i], t->kb, t->pct) && may_be(p, guest, env, i))
             found = i;
     if (found == p->n_bins)
         return false;
     t->to = found;
     p->bin[found].kb -= t->kb;
     p->bin[found].pct -= t->pct;
+    if (t->g && found != t->from) {
+        struct work *w = &p->bin[found];
+        if (w->n >= ENVMOVE_HOSTS)
+            return false;
+        w->guest[w->n].g = t->g;
+        w->guest[w->n++].from = t->from;
+    }
     if (!t->g) {
         p->bin[found].arrivals--;
         p->out->place[t->item] = found;
+        p->placed[t->item] = true;
     }
     return true;
 }
@@ -316,7 +372,7 @@ static bool pack(struct planner *p, const struct envmove_bin *bins)
 }
 
 int envmove_plan(struct envmove_plan *out, struct envmove_bin *bins, unsigned n_bins, const struct envmove_item *items,
-                 unsigned n, unsigned shifts_most, char *why, size_t cap)
+                 unsigned n, unsigned shifts_most, const struct policy_rules *rules, char *why, size_t cap)
 {
     static struct planner p;
     static struct envmove_plan packed;
@@ -330,6 +386,8 @@ int envmove_plan(struct envmove_plan *out, struct envmove_bin *bins, unsigned n_
     p.n_bins = n_bins;
     p.most = shifts_most < ENVMOVE_SHIFTS ? shifts_most : ENVMOVE_SHIFTS;
     p.items = items;
+    p.rules = rules;
+    p.ids = bins;
     p.n = n;
     p.out = out;
     prepare(&p, bins);
@@ -342,7 +400,7 @@ int envmove_plan(struct envmove_plan *out, struct envmove_bin *bins, unsigned n_
         return 0;
     }
     if (!evicted)
-        snprintf(why, cap, "no room for its %u guests on %u hosts, not even if up to %u small ones move", n, n_bins,
-                 p.most);
+        snprintf(why, cap, "no room for its %u guests on %u hosts%s, not even if up to %u small ones move", n, n_bins,
+                 rules && rules->n ? " that rules allow" : "", p.most);
     return evicted ? 0 : VI_EFULL;
 }

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "peer/base/err.h"
+#include "policy/policy.h"
 
 static struct em_room *find(struct envmoves *s, const struct vi_id *move)
 {
@@ -121,6 +122,16 @@ static unsigned budget(struct envmoves *s, vi_time now, const struct vi_id *doma
     return s->cfg.shifts_hour;
 }
 
+/* All that are looked at in one turn, but perhaps this one, have guests of that home: others may have some, too, and nobody knows how
+ * many. */
+static bool uncounted(const struct em_room *r, const struct em_look *k)
+{
+    unsigned n = 0;
+    for (unsigned i = 0; i < k->n_hosts; i++)
+        n += k->answered[i] && k->seen[i].of_home.guests > 0;
+    return !r->at_home && n >= ENVMOVE_HOSTS - 1;
+}
+
 static bool within_limits(const struct em_room *r, const struct em_look *k, bool with_asked)
 {
     struct envmove_limits sum = {0};
@@ -138,7 +149,8 @@ static bool within_limits(const struct em_room *r, const struct em_look *k, bool
     return r->at_home || (sum.guests <= r->limits.guests && sum.kb <= r->limits.kb && sum.pct <= r->limits.pct + 0.5);
 }
 
-/* A guest of the environment itself, or of another that a foreign domain moves right now, isn't shifted: its host
+/* Each counts with what it has to be allocated: nobody is packed, or taken in, so tightly that it is out of its range at once.
+ * A guest of the environment itself, or of another that a foreign domain moves right now, isn't shifted: its host
  * refuses, and the plan is made anew. */
 static unsigned bins_of(const struct envmoves *s, struct em_room *r, const struct em_look *k, struct envmove_bin *bins)
 {
@@ -155,6 +167,10 @@ static unsigned bins_of(const struct envmoves *s, struct em_room *r, const struc
         b->arrivals = s->cfg.arrivals;
         b->n = e->n;
         memcpy(b->guest, e->guest, e->n * sizeof e->guest[0]);
+        for (unsigned g = 0; g < e->n; g++) {
+            b->guest[g].pct = policy_level(e->guest[g].pct, s->cfg.range_high);
+            b->free_pct -= b->guest[g].pct - e->guest[g].pct;
+        }
     }
     return n;
 }
@@ -167,15 +183,22 @@ static void plan(struct envmoves *s, vi_time now, struct em_room *r)
     char why[ENVMOVE_WHY] = "";
     unsigned n = bins_of(s, r, k, bins), most = budget(s, now, &r->domain, 0);
     most = most < s->cfg.shifts_most ? most : s->cfg.shifts_most;
+    if (uncounted(r, k)) {
+        refuse(s, now, r, "guests of its home domain are on more hosts than can be looked at: they can't be counted");
+        return;
+    }
     if (!within_limits(r, k, true)) {
         refuse(s, now, r, "more than this domain takes in of its home domain's guests");
         return;
     }
     for (unsigned i = 0; i < r->plan.n; i++) {
+        items[i].guest = r->plan.g[i].uuid;
+        items[i].env = r->plan.env;
         items[i].kb = r->plan.g[i].kb;
-        items[i].pct = r->plan.g[i].pct;
+        items[i].pct = policy_level(r->plan.g[i].pct, s->cfg.range_high);
     }
-    if (envmove_plan(&r->shifts, bins, n, items, r->plan.n, most, why, sizeof why)) {
+    if (envmove_plan(&r->shifts, bins, n, items, r->plan.n, most, s->cfg.hooks.rules ? s->cfg.hooks.rules(s->cfg.hooks.arg) : NULL,
+                     why, sizeof why)) {
         refuse(s, now, r, why);
         return;
     }
@@ -183,6 +206,7 @@ static void plan(struct envmoves *s, vi_time now, struct em_room *r)
     for (unsigned i = 0; i < r->plan.n; i++)
         r->place[i].host = r->bins[r->shifts.place[i]];
     memset(r->shifted, 0, sizeof r->shifted);
+    r->shift_failed = false;
     (void)budget(s, now, &r->domain, r->shifts.n_shifts);
     phase(s, now, r, r->shifts.n_shifts ? ER_SHIFTING : ER_LEASING, "");
 }
@@ -197,9 +221,14 @@ static void looking(struct envmoves *s, vi_time now, struct em_room *r)
 
 /* ---- making room ---- */
 
-/* A shift waits for those before it that free its place. */
-static bool may_begin(const struct em_room *r, unsigned i)
+/* A shift waits for those before it that free its place, and until its host has a hand free for it. */
+static bool may_begin(const struct envmoves *s, const struct em_room *r, unsigned i)
 {
+    unsigned to_host = 0;
+    for (unsigned k = 0; k < r->shifts.n_shifts; k++)
+        to_host += r->shifted[k] == EM_DOING && r->shifts.shift[k].to == r->shifts.shift[i].to;
+    if (to_host >= s->cfg.per_host)
+        return false;
     for (unsigned k = 0; k < i; k++)
         if (r->shifted[k] != EM_DONE &&
             (r->shifts.shift[k].from == r->shifts.shift[i].to || vi_id_equal(&r->shifts.shift[k].guest, &r->shifts.shift[i].guest)))
@@ -216,13 +245,17 @@ static void shifting(struct envmoves *s, vi_time now, struct em_room *r)
     }
     for (unsigned i = 0; i < r->shifts.n_shifts; i++)
         doing += r->shifted[i] == EM_DOING;
+    if (r->shift_failed && doing == 0) {
+        plan_again(s, now, r, r->why);
+        return;
+    }
     for (unsigned i = 0; i < r->shifts.n_shifts; i++) {
         const struct envmove_shift *x = &r->shifts.shift[i];
         struct em_msg m = {.kind = EM_SHIFT, .move = r->move, .guest = x->guest, .peer = r->bins[x->to]};
         if (r->shifted[i] == EM_DONE)
             continue;
         left++;
-        if (r->shifted[i] == EM_TO_DO && (doing >= s->cfg.links || !may_begin(r, i)))
+        if (r->shifted[i] == EM_TO_DO && (r->shift_failed || doing >= s->cfg.links || !may_begin(s, r, i)))
             continue;
         doing += r->shifted[i] == EM_TO_DO;
         if (r->shifted[i] == EM_DOING && now - r->shift_at[i] < 2 * EM_AGAIN)
@@ -235,17 +268,17 @@ static void shifting(struct envmoves *s, vi_time now, struct em_room *r)
         phase(s, now, r, ER_LEASING, "");
 }
 
-static void shifted(struct envmoves *s, vi_time now, struct em_room *r, const struct vi_id *from,
-                    const struct em_msg *m)
+static void shifted(vi_time now, struct em_room *r, const struct vi_id *from, const struct em_msg *m)
 {
     for (unsigned i = 0; r->phase == ER_SHIFTING && i < r->shifts.n_shifts; i++)
         if (r->shifted[i] == EM_DOING && vi_id_equal(&r->shifts.shift[i].guest, &m->guest) &&
             vi_id_equal(&r->bins[r->shifts.shift[i].from], from)) {
             if (m->err) {
-                plan_again(s, now, r, m->why);
-                return;
+                r->shift_failed = true;
+                r->next = now;
+                memcpy(r->why, m->why, sizeof r->why);
             }
-            r->shifted[i] = EM_DONE;
+            r->shifted[i] = m->err ? EM_TO_DO : EM_DONE;
         }
 }
 
@@ -338,7 +371,7 @@ static const char *unfit(struct envmoves *s, const struct em_msg *m, const struc
     if (of_domain >= ENVMOVE_ROOMS_EACH)
         return "another environment of your domain is being taken in";
     if (!s->cfg.hooks.env(s->cfg.hooks.arg, &m->plan.env, env))
-        return "the environment isn't known here";
+        return "the environment isn't known there yet, or may not be there; try again in a moment";
     if (!env->allowed)
         return "the environment may not be here";
     if (!env->at_home && env->limits.guests < m->plan.n)
@@ -458,7 +491,7 @@ void em_room_message(struct envmoves *s, vi_time now, const struct vi_id *from, 
             r->phase != ER_REFUSED)
             refuse(s, now, r, "given back");
     } else if (m->kind == EM_SHIFTED)
-        shifted(s, now, r, from, m);
+        shifted(now, r, from, m);
     else
         lease_answered(s, now, r, from, m);
 }

@@ -110,6 +110,32 @@ static void read_plan(struct vi_reader *r, struct em_plan *p)
 
 /* ---- seen ---- */
 
+/* What a later version tells of the guests beside it, their ages and who stays, is appended as a list of its own, for an asker
+ * whose LOOK says that it understands it: in its move, which earlier versions leave zero, echo, and don't look at. */
+#define AGE_STEP (10 * VI_SEC)
+#define AGE_MOST 16383 /* 45 hours */
+
+static void write_seen_more(struct vi_writer *w, const struct envmove_seen *s)
+{
+    vi_write_array(w, s->n);
+    for (unsigned i = 0; i < s->n; i++) {
+        uint64_t age = s->guest[i].age > 0 ? (uint64_t)(s->guest[i].age / AGE_STEP) : 0;
+        vi_write_uint(w, (unsigned)s->guest[i].stays | (age < AGE_MOST ? age : AGE_MOST) << 1);
+    }
+}
+
+static void read_seen_more(struct vi_reader *r, struct envmove_seen *s)
+{
+    uint32_t n = vi_read_array(r, ENVMOVE_SEEN);
+    if (!r->err && n != s->n)
+        r->err = VI_EPROTO;
+    for (unsigned i = 0; !r->err && i < n; i++) {
+        uint64_t more = vi_read_uint(r, (uint64_t)AGE_MOST << 1 | 1);
+        s->guest[i].stays = more & 1;
+        s->guest[i].age = (vi_time)(more >> 1) * AGE_STEP;
+    }
+}
+
 static void write_seen(struct vi_writer *w, const struct envmove_seen *s)
 {
     vi_write_uint(w, s->total_kb);
@@ -148,13 +174,14 @@ static void read_seen(struct vi_reader *r, struct envmove_seen *s)
         r->err = VI_EPROTO;
     for (unsigned i = 0; !r->err && i < n / 6; i++) {
         struct envmove_guest *g = &s->guest[i];
-        unsigned flags;
+        uint64_t flags;
         vi_read_id(r, &g->uuid);
         vi_read_id(r, &g->env);
         g->kb = vi_read_uint(r, KB_MAX);
         g->size_kb = vi_read_uint(r, KB_MAX);
         g->pct = read_pct(r, false);
-        flags = (unsigned)vi_read_uint(r, 3);
+        flags = vi_read_uint(r, (uint64_t)AGE_MOST << 2 | 3); /* some told of its age so, whoever asked */
+        g->age = (vi_time)(flags >> 2) * AGE_STEP;
         g->movable = flags & 1;
         g->running = flags & 2;
     }
@@ -206,12 +233,16 @@ static unsigned count(unsigned f)
 int em_encode(const struct em_msg *m, uint8_t *out, size_t cap)
 {
     unsigned f = fields[m->kind];
+    bool more = m->kind == EM_SEEN && m->more;
+    struct vi_id move = m->move;
     struct vi_writer w;
     vi_writer_init(&w, out, cap < ENVMOVE_MESSAGE_MAX ? cap : ENVMOVE_MESSAGE_MAX);
-    vi_write_array(&w, count(f));
+    if (m->kind == EM_LOOK)
+        move.b[0] = m->more ? EM_SEEN_MORE : 0;
+    vi_write_array(&w, count(f) + more);
     vi_write_uint(&w, VERSION);
     vi_write_uint(&w, m->kind);
-    vi_write_id(&w, &m->move);
+    vi_write_id(&w, &move);
     vi_write_uint(&w, m->n);
     if (f & ENV)
         vi_write_id(&w, &m->env);
@@ -239,6 +270,8 @@ int em_encode(const struct em_msg *m, uint8_t *out, size_t cap)
         vi_write_uint(&w, m->round);
     if (f & FLAG)
         vi_write_bool(&w, m->flag);
+    if (more)
+        write_seen_more(&w, &m->seen);
     return w.err ? w.err : (int)w.len;
 }
 
@@ -284,11 +317,18 @@ int em_decode(struct em_msg *m, const uint8_t *data, size_t len)
     if (vi_read_uint(&r, 255) != VERSION)
         return r.err ? VI_EPROTO : VI_EVERSION;
     m->kind = (enum em_kind)vi_read_uint(&r, EM_SHIFTED);
-    if (r.err || m->kind < EM_LOOK || n != count(fields[m->kind]))
+    if (r.err || m->kind < EM_LOOK)
+        return VI_EPROTO;
+    m->more = m->kind == EM_SEEN && n == count(fields[EM_SEEN]) + 1;
+    if (n != count(fields[m->kind]) + m->more)
         return VI_EPROTO;
     vi_read_id(&r, &m->move);
     m->n = vi_read_uint(&r, UINT64_MAX);
     read_fields(&r, m, fields[m->kind]);
+    if (m->kind == EM_LOOK)
+        m->more = m->move.b[0] >= EM_SEEN_MORE;
+    else if (m->more)
+        read_seen_more(&r, &m->seen);
     return vi_read_end(&r);
 }
 

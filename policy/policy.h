@@ -297,4 +297,6 @@ unsigned policy_rank(struct policy *p, vi_time now, const struct vi_id *peer, co
  * sum(out) ≤ capacity. */
 void policy_divide(double capacity, unsigned n, const double *want, const double *shares, double *out);
 
+#include "policy/survey.h"
+
 #endif

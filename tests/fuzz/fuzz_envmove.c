@@ -36,8 +36,9 @@ static bool env(void *arg, const struct vi_id *id, struct envmove_env *out)
     return true;
 }
 
-static unsigned hosts(void *arg, const struct vi_id *id, struct vi_id *out, unsigned most)
+static unsigned hosts(void *arg, const struct vi_id *id, const struct vi_id *home, struct vi_id *out, unsigned most)
 {
+    (void)home;
     (void)arg;
     (void)id;
     memset(&out[0], 1, sizeof out[0]);

@@ -179,10 +179,11 @@ static bool env(void *arg, const struct vi_id *id, struct envmove_env *out)
     return true;
 }
 
-static unsigned hosts(void *arg, const struct vi_id *id, struct vi_id *out, unsigned most)
+static unsigned hosts(void *arg, const struct vi_id *id, const struct vi_id *home, struct vi_id *out, unsigned most)
 {
     unsigned n = 0;
     (void)id;
+    (void)home;
     for (unsigned i = 0; i < ew->n_hosts && n < most; i++)
         if (ew->host[i].domain == self(arg)->domain && ew->host[i].moves)
             out[n++] = ew->host[i].id;

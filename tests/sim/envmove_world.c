@@ -375,6 +375,10 @@ static void do_handover(unsigned n, const struct handover_effect *fx)
         if (fx->role == HANDOVER_SOURCE) {
             moved.guest = fx->guest->uuid;
             envmoves_step(h->moves, ew_local(h), &moved);
+        } else if (!fx->err) {
+            moved.kind = ENVMOVE_EV_CAME;
+            moved.guest = fx->guest->uuid;
+            envmoves_step(h->moves, ew_local(h), &moved);
         }
         break;
     case HANDOVER_FX_FORGET:
