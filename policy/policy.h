@@ -12,6 +12,7 @@
 #include "peer/base/rng.h"
 #include "policy/envmove.h"
 #include "policy/handover.h"
+#include "policy/plan.h"
 #include "policy/rules.h"
 
 #define POLICY_GUESTS    256
