@@ -225,6 +225,7 @@ install: $(BUILD)/violin
 	install -D -m 755 deploy/guest/violin-report $(DESTDIR)$(PREFIX)/share/violin/guest/violin-report
 	install -m 644 deploy/guest/violin-report.service deploy/guest/violin-report.openrc deploy/guest/README.md $(DESTDIR)$(PREFIX)/share/violin/guest
 	install -d $(DESTDIR)$(PREFIX)/share/violin/examples/cluster
+	install -m 644 deploy/examples/web.env $(DESTDIR)$(PREFIX)/share/violin/examples
 	install -m 755 deploy/examples/cluster/*.sh $(DESTDIR)$(PREFIX)/share/violin/examples/cluster
 	install -m 644 deploy/examples/cluster/*.conf deploy/examples/cluster/*.cfg deploy/examples/cluster/README.md $(DESTDIR)$(PREFIX)/share/violin/examples/cluster
 
