@@ -203,8 +203,8 @@ $(BUILD)/fuzz/libviolin.a: $(SRC:%.c=$(BUILD)/fuzz/obj/%.o)
 $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libviolin.a
 	@echo '  LINK   $@'
 	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lm
-$(BUILD)/fuzz/fuzz_scenario: $(BUILD)/fuzz/obj/tests/sim/scenario.o
-$(BUILD)/fuzz/fuzz_adapt: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,policy_scenario policy_world policy_cpu)
+$(BUILD)/fuzz/fuzz_scenario: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,scenario words)
+$(BUILD)/fuzz/fuzz_adapt: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,policy_scenario policy_world policy_cpu words)
 fuzz: need $(FUZZERS)
 	$(Q)$(PYTHON) tests/fuzz/run.py --results $(BUILD)/results --seconds $(SECONDS_EACH) $(FUZZERS)
 

@@ -21,7 +21,7 @@ static void check_env(const struct pw_scenario *s, const struct pw_env *e)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct pw_scenario s;
-    struct pw_error err;
+    struct words_error err;
     struct pw_world *w;
 
     if (!pw_parse(&s, (const char *)data, size, &err)) {

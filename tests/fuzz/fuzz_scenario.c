@@ -19,7 +19,7 @@ static void within(const struct scenario *s, const struct sc_set *set)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct scenario s;
-    struct sc_error err;
+    struct words_error err;
 
     if (!scenario_parse(&s, (const char *)data, size, &err)) {
         if (!err.text[0] || strlen(err.text) >= sizeof err.text)

@@ -86,7 +86,7 @@ static bool read_case(const char *path, struct pr_case *c)
 {
     char *text = malloc(PW_FILE_MAX + 1);
     FILE *f = fopen(path, "r");
-    struct pw_error err;
+    struct words_error err;
     bool ok = false;
     size_t len;
 

@@ -97,7 +97,7 @@ int command_run(int argc, char **argv)
 {
     struct options o = {0};
     struct scenario *s = calloc(1, sizeof *s);
-    struct sc_error err;
+    struct words_error err;
     char *text = NULL;
     int status = 2;
     size_t len;

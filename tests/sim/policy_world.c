@@ -261,7 +261,9 @@ static void settle_streams(struct pw_world *w)
         g->left_kb -= sent;
         g->sent_kb += sent;
         w->sent_kb += sent;
-        if (!g->stalled)
+        if (g->stalled && g->rate_kbps > 0) /* other streams' beginnings and ends don't begin the pause anew */
+            g->pause_left -= (vi_time)fmin((double)g->pause_left, fmax(0, span - sent / g->rate_kbps) * 1e6);
+        else if (!g->stalled)
             g->dirtied_kb = fmin((double)g->kb, g->dirtied_kb + w->s->env[g->env].dirty_kbps * span * (g->use > 0 ? 1 : 0));
     }
 }
@@ -277,7 +279,7 @@ static void stream_rates(struct pw_world *w)
             continue;
         g->rate_kbps = w->s->link_kbps / sharing(w, g);
         g->until = w->now + (vi_time)ceil(g->left_kb / g->rate_kbps * 1e6) +
-                   (g->stalled ? PAUSE_OVERHEAD : 0);
+                   (g->stalled ? g->pause_left : 0);
     }
     w->next_stale = true;
 }
@@ -335,6 +337,7 @@ static void round_over(struct pw_world *w, unsigned guest)
     g->round++;
     if (g->left_kb <= LAST_ROUND_KB || g->round > PW_ROUNDS) {
         g->stalled = true;
+        g->pause_left = PAUSE_OVERHEAD;
         g->hold = 0;
         touch(w, g->host);
         begin_stay(w, guest);

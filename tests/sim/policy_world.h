@@ -16,6 +16,8 @@
 #include <stdint.h>
 
 #include "peer/base/clock.h"
+#include "policy/rules.h"
+#include "tests/sim/words.h"
 
 #define PW_NAME     24
 #define PW_TITLE    100
@@ -23,6 +25,8 @@
 #define PW_USES     16
 #define PW_ORDERS   32
 #define PW_QUOTES   32
+#define PW_RULES    32
+#define PW_TALKS    32
 #define PW_GUESTS   64  /* of an environment */
 #define PW_NOWHERE  UINT32_MAX
 #define PW_MIB      UINT64_C(1024)
@@ -53,10 +57,22 @@ struct pw_env {
     vi_time start;
     uint64_t kb, max_kb; /* of each guest: at first, and at most */
     double dirty_kbps;
+    unsigned priority;
     bool each_host; /* one guest on each host of the domain, or none */
     unsigned n_stages, n_uses;
     struct pw_stage stage[PW_STAGES];
     struct pw_use use[PW_USES]; /* memory in use; the first is of the start */
+};
+
+struct pw_rule { /* where an environment's guests may be */
+    enum policy_rule_kind kind;
+    unsigned env, host; /* host: of all; pin, never */
+    unsigned n, guest[POLICY_RULE_GUESTS]; /* of the environment: 0 … */
+};
+
+struct pw_talk { /* two guests of an environment that send each other so much */
+    unsigned env, a, b;
+    double kbps; /* KiB/s, both ways together */
 };
 
 struct pw_order { /* an operator's: that environment to that domain */
@@ -76,10 +92,12 @@ struct pw_scenario {
     double range_low, range_high;
     uint64_t floor_kb;
     double link_kbps;
-    unsigned n_domains, n_hosts, n_envs, n_orders, n_quotes;
+    unsigned n_domains, n_hosts, n_envs, n_orders, n_quotes, n_rules, n_talks;
     struct pw_domain *domain;
     struct pw_env *env;
     struct pw_order order[PW_ORDERS];
+    struct pw_rule rule[PW_RULES];
+    struct pw_talk talk[PW_TALKS];
     struct pw_quote quote[PW_QUOTES];
 };
 
@@ -102,6 +120,7 @@ struct pw_guest {
     vi_time stall;     /* 0: rounds */
     vi_time began, until;
     double left_kb, sent_kb, rate_kbps, dirtied_kb;
+    vi_time pause_left; /* beside what is left to send, while it is stalled */
 };
 
 struct pw_env_state {
@@ -190,17 +209,13 @@ double pw_execution_s(const struct pw_world *w, unsigned env); /* to the end of 
 
 /* ---- scenarios (policy_scenario.c) ---- */
 
-#define PW_FILE_MAX    65536
+#define PW_FILE_MAX    WORDS_FILE_MAX
 #define PW_FILE_ENVS   64
 #define PW_FILE_DOMAINS 32
 #define PW_FILE_HOSTS  1000
 
-struct pw_error {
-    unsigned line;
-    char text[160];
-};
 /* A file's text; false: err says why. Either way s is to be freed. */
-bool pw_parse(struct pw_scenario *s, const char *text, size_t len, struct pw_error *err);
+bool pw_parse(struct pw_scenario *s, const char *text, size_t len, struct words_error *err);
 void pw_scenario_free(struct pw_scenario *s);
 
 #endif

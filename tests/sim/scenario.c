@@ -5,67 +5,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#define WORDS    40
-#define LINE_BYTES 320
 #define TIME_MAX (24 * VI_HOUR)
 
 struct reader {
     struct scenario *s;
-    struct sc_error *err;
-    unsigned line, n, at;
-    char *word[WORDS];
-    char buf[LINE_BYTES];
+    struct words w;
     bool started; /* somebody is started by the file */
 };
 
-static bool fail(struct reader *r, const char *expected)
-{
-    r->err->line = r->line;
-    if (r->at < r->n)
-        snprintf(r->err->text, sizeof r->err->text, "\"%.50s\": expected %s", r->word[r->at], expected);
-    else
-        snprintf(r->err->text, sizeof r->err->text, "the line ends: expected %s", expected);
-    return false;
-}
-
-static bool take(struct reader *r, const char *word)
-{
-    if (r->at >= r->n || strcmp(r->word[r->at], word) != 0)
-        return false;
-    r->at++;
-    return true;
-}
-
-static bool need(struct reader *r, const char *word)
-{
-    char expected[40];
-
-    snprintf(expected, sizeof expected, "\"%s\"", word);
-    return take(r, word) || fail(r, expected);
-}
-
 /* ---- values --------------------------------------------------------------------------------- */
-
-/* Digits with at most one point; *end is behind them. */
-static bool number_of(const char *s, const char **end, double *out)
-{
-    double v = 0, unit = 1;
-    bool any = false, point = false;
-
-    for (; isdigit((unsigned char)*s) || (*s == '.' && !point && s[1] != '.'); s++) {
-        if (*s == '.') {
-            point = true;
-            continue;
-        }
-        any = true;
-        v = point ? v + (*s - '0') * (unit /= 10) : v * 10 + (*s - '0');
-        if (v > 1e12)
-            return false;
-    }
-    *end = s;
-    *out = v;
-    return any;
-}
 
 static bool duration_of(const char *s, vi_time *out)
 {
@@ -76,7 +24,7 @@ static bool duration_of(const char *s, vi_time *out)
     const char *end;
     double v;
 
-    if (!number_of(s, &end, &v))
+    if (!words_number(s, &end, &v))
         return false;
     for (size_t k = 0; k < sizeof units / sizeof units[0]; k++) {
         if (strcmp(end, units[k].name) != 0)
@@ -114,9 +62,9 @@ static bool delays_of(const char *s, vi_time *min, vi_time *max)
 
 static bool duration(struct reader *r, vi_time *out)
 {
-    if (r->at >= r->n || !duration_of(r->word[r->at], out))
-        return fail(r, "a time such as 500ms, 20s, 5m (24h at most)");
-    r->at++;
+    if (r->w.at >= r->w.n || !duration_of(r->w.word[r->w.at], out))
+        return words_fail(&r->w, "a time such as 500ms, 20s, 5m (24h at most)");
+    r->w.at++;
     return true;
 }
 
@@ -124,10 +72,10 @@ static bool share(struct reader *r, double *out)
 {
     const char *end;
 
-    if (r->at >= r->n || !number_of(r->word[r->at], &end, out) || strcmp(end, "%") != 0 || *out > 100)
-        return fail(r, "a share such as 2%");
+    if (r->w.at >= r->w.n || !words_number(r->w.word[r->w.at], &end, out) || strcmp(end, "%") != 0 || *out > 100)
+        return words_fail(&r->w, "a share such as 2%");
     *out /= 100;
-    r->at++;
+    r->w.at++;
     return true;
 }
 
@@ -135,9 +83,9 @@ static bool whole(struct reader *r, double most, const char *expected, double *o
 {
     const char *end;
 
-    if (r->at >= r->n || !number_of(r->word[r->at], &end, out) || *end || *out > most)
-        return fail(r, expected);
-    r->at++;
+    if (r->w.at >= r->w.n || !words_number(r->w.word[r->w.at], &end, out) || *end || *out > most)
+        return words_fail(&r->w, expected);
+    r->w.at++;
     return true;
 }
 
@@ -159,10 +107,10 @@ static bool index_of(const char **p, unsigned *out)
 /* all, or 5 or 3-6 with commas between */
 static bool set(struct reader *r, struct sc_set *out)
 {
-    const char *p = r->at < r->n ? r->word[r->at] : "";
+    const char *p = r->w.at < r->w.n ? r->w.word[r->w.at] : "";
 
     out->n = 0;
-    if (take(r, "all")) {
+    if (words_take(&r->w, "all")) {
         out->r[out->n].lo = 0;
         out->r[out->n++].hi = SC_PEERS_MAX; /* made fit when the number of peers is known */
         return true;
@@ -180,13 +128,13 @@ static bool set(struct reader *r, struct sc_set *out)
         out->r[out->n].lo = lo;
         out->r[out->n++].hi = hi;
         if (!*p) {
-            r->at++;
+            r->w.at++;
             return true;
         }
         if (*p++ != ',')
             break;
     }
-    return fail(r, "peers such as 5, 3-6, 1,4,7-9 or all (16 parts at most)");
+    return words_fail(&r->w, "peers such as 5, 3-6, 1,4,7-9 or all (16 parts at most)");
 }
 
 bool sc_has(const struct sc_set *of, unsigned who)
@@ -203,8 +151,8 @@ static void text_from(const struct reader *r, unsigned from, char out[SC_TEXT])
     size_t len = 0;
 
     out[0] = 0;
-    for (unsigned k = from; k < r->n && len + 1 < SC_TEXT; k++) {
-        int n = snprintf(out + len, SC_TEXT - len, "%s%s", k > from ? " " : "", r->word[k]);
+    for (unsigned k = from; k < r->w.n && len + 1 < SC_TEXT; k++) {
+        int n = snprintf(out + len, SC_TEXT - len, "%s%s", k > from ? " " : "", r->w.word[k]);
 
         len += n > 0 ? (size_t)n : 0;
     }
@@ -233,33 +181,33 @@ const char *sc_verb_text(enum sc_verb v)
 static bool verb(struct reader *r, enum sc_verb *out)
 {
     for (size_t k = 0; k < VERBS; k++)
-        if (take(r, verbs[k].name)) {
+        if (words_take(&r->w, verbs[k].name)) {
             *out = (enum sc_verb)k;
             return true;
         }
-    return fail(r, "start, restart, crash, leave, move, pause, block, mute, partition, cut, loss or net");
+    return words_fail(&r->w, "start, restart, crash, leave, move, pause, block, mute, partition, cut, loss or net");
 }
 
 static bool net(struct reader *r, struct world_net *out)
 {
-    unsigned before = r->at;
+    unsigned before = r->w.at;
 
     for (;;) {
-        if (take(r, "delay")) {
-            if (r->at >= r->n || !delays_of(r->word[r->at], &out->delay_min, &out->delay_max))
-                return fail(r, "a delay such as 5ms or 1..20ms");
-            r->at++;
-        } else if (take(r, "loss")) {
+        if (words_take(&r->w, "delay")) {
+            if (r->w.at >= r->w.n || !delays_of(r->w.word[r->w.at], &out->delay_min, &out->delay_max))
+                return words_fail(&r->w, "a delay such as 5ms or 1..20ms");
+            r->w.at++;
+        } else if (words_take(&r->w, "loss")) {
             if (!share(r, &out->loss))
                 return false;
-        } else if (take(r, "duplicate")) {
+        } else if (words_take(&r->w, "duplicate")) {
             if (!share(r, &out->duplicate))
                 return false;
-        } else if (take(r, "reorder")) {
+        } else if (words_take(&r->w, "reorder")) {
             if (!share(r, &out->reorder) || !duration(r, &out->reorder_delay))
                 return false;
         } else {
-            return r->at > before || fail(r, "delay, loss, duplicate or reorder");
+            return r->w.at > before || words_fail(&r->w, "delay, loss, duplicate or reorder");
         }
     }
 }
@@ -267,14 +215,14 @@ static bool net(struct reader *r, struct world_net *out)
 static bool losses(struct reader *r, struct sc_event *e)
 {
     for (bool any = false;; any = true) {
-        if (take(r, "in")) {
+        if (words_take(&r->w, "in")) {
             if (!share(r, &e->in))
                 return false;
-        } else if (take(r, "out")) {
+        } else if (words_take(&r->w, "out")) {
             if (!share(r, &e->out))
                 return false;
         } else {
-            return any || fail(r, "\"in\" or \"out\"");
+            return any || words_fail(&r->w, "\"in\" or \"out\"");
         }
     }
 }
@@ -290,28 +238,28 @@ static bool what(struct reader *r, struct sc_event *e)
     } else if (!set(r, &e->set)) {
         return false;
     }
-    if (e->verb == SC_CUT && (!need(r, ">") || !set(r, &e->to)))
+    if (e->verb == SC_CUT && (!words_need(&r->w, ">") || !set(r, &e->to)))
         return false;
     if (e->verb == SC_LOSS && !losses(r, e))
         return false;
     if (e->verb == SC_START || e->verb == SC_RESTART) {
-        if (take(r, "without")) {
-            if (!need(r, "disk"))
+        if (words_take(&r->w, "without")) {
+            if (!words_need(&r->w, "disk"))
                 return false;
             e->without_disk = true;
         }
-        if (take(r, "within") && !duration(r, &e->within))
+        if (words_take(&r->w, "within") && !duration(r, &e->within))
             return false;
     }
     e->lasts = VI_NEVER;
-    return !verbs[e->verb].lasts || !take(r, "for") || duration(r, &e->lasts);
+    return !verbs[e->verb].lasts || !words_take(&r->w, "for") || duration(r, &e->lasts);
 }
 
 static bool add(struct reader *r, const struct sc_event *e)
 {
     if (r->s->nevents == SC_EVENTS) {
-        r->at = r->n;
-        return fail(r, "1024 events at most");
+        r->w.at = r->w.n;
+        return words_fail(&r->w, "1024 events at most");
     }
     r->s->event[r->s->nevents++] = *e;
     return true;
@@ -319,19 +267,19 @@ static bool add(struct reader *r, const struct sc_event *e)
 
 static bool kw_at(struct reader *r)
 {
-    struct sc_event e = {.line = r->line};
+    struct sc_event e = {.line = r->w.line};
     vi_time every = 0, until = 0;
     unsigned from;
 
     if (!duration(r, &e.at))
         return false;
-    if (take(r, "every")) {
-        if (!duration(r, &every) || !need(r, "until") || !duration(r, &until))
+    if (words_take(&r->w, "every")) {
+        if (!duration(r, &every) || !words_need(&r->w, "until") || !duration(r, &until))
             return false;
         if (every < VI_MSEC)
-            return fail(r, "repetition every 1ms at most");
+            return words_fail(&r->w, "repetition every 1ms at most");
     }
-    from = r->at;
+    from = r->w.at;
     if (!what(r, &e))
         return false;
     text_from(r, from, e.text);
@@ -345,9 +293,9 @@ static bool kw_at(struct reader *r)
 
 static bool kw_start(struct reader *r)
 {
-    struct sc_event e = {.line = r->line};
+    struct sc_event e = {.line = r->w.line};
 
-    r->at--; /* the word is the verb's */
+    r->w.at--; /* the word is the verb's */
     r->started = true;
     if (!what(r, &e))
         return false;
@@ -359,45 +307,45 @@ static bool kw_start(struct reader *r)
 
 static bool within(struct reader *r, struct sc_expect *e)
 {
-    if (!set(r, &e->set) || !need(r, "within") || !duration(r, &e->within))
+    if (!set(r, &e->set) || !words_need(&r->w, "within") || !duration(r, &e->within))
         return false;
-    if (take(r, "after"))
+    if (words_take(&r->w, "after"))
         e->after = true;
-    else if (!take(r, "of"))
-        return fail(r, "\"of\" or \"after\" and an event");
+    else if (!words_take(&r->w, "of"))
+        return words_fail(&r->w, "\"of\" or \"after\" and an event");
     return verb(r, &e->of);
 }
 
 static bool expectation(struct reader *r, struct sc_expect *e)
 {
-    if (take(r, "no")) {
-        if (!need(r, "healthy") || !need(r, "removed"))
+    if (words_take(&r->w, "no")) {
+        if (!words_need(&r->w, "healthy") || !words_need(&r->w, "removed"))
             return false;
         e->kind = SC_NONE_REMOVED;
-        if (take(r, "by")) {
+        if (words_take(&r->w, "by")) {
             e->kind = SC_NONE_REMOVED_BY_HEALTHY;
-            return need(r, "healthy");
+            return words_need(&r->w, "healthy");
         }
         return true;
     }
-    if (take(r, "never")) {
+    if (words_take(&r->w, "never")) {
         e->kind = SC_NEVER_DEAD;
-        return need(r, "dead") && set(r, &e->set);
+        return words_need(&r->w, "dead") && set(r, &e->set);
     }
-    if (take(r, "dead") || take(r, "alive")) {
-        e->kind = !strcmp(r->word[r->at - 1], "dead") ? SC_DEAD : SC_ALIVE;
+    if (words_take(&r->w, "dead") || words_take(&r->w, "alive")) {
+        e->kind = !strcmp(r->w.word[r->w.at - 1], "dead") ? SC_DEAD : SC_ALIVE;
         return within(r, e);
     }
-    if (take(r, "agreed")) {
+    if (words_take(&r->w, "agreed")) {
         e->kind = SC_AGREED;
         e->within = VI_NEVER;
-        return need(r, "at") && (take(r, "end") || duration(r, &e->within));
+        return words_need(&r->w, "at") && (words_take(&r->w, "end") || duration(r, &e->within));
     }
-    if (take(r, "traffic")) {
+    if (words_take(&r->w, "traffic")) {
         e->kind = SC_TRAFFIC;
-        return need(r, "below") && whole(r, 1e9, "bytes a second", &e->most);
+        return words_need(&r->w, "below") && whole(r, 1e9, "bytes a second", &e->most);
     }
-    return fail(r, "no healthy removed, dead, alive, never dead, agreed at or traffic below");
+    return words_fail(&r->w, "no healthy removed, dead, alive, never dead, agreed at or traffic below");
 }
 
 static bool kw_expect(struct reader *r)
@@ -405,8 +353,8 @@ static bool kw_expect(struct reader *r)
     struct sc_expect *e = &r->s->expect[r->s->nexpects];
 
     if (r->s->nexpects == SC_EXPECTS)
-        return fail(r, "64 expectations at most");
-    *e = (struct sc_expect){.line = r->line};
+        return words_fail(&r->w, "64 expectations at most");
+    *e = (struct sc_expect){.line = r->w.line};
     if (!expectation(r, e))
         return false;
     text_from(r, 1, e->text);
@@ -423,8 +371,8 @@ static bool kw_peers(struct reader *r)
     if (!whole(r, SC_PEERS_MAX, "2 to 2000 peers", &v))
         return false;
     if (v < 2 || v != (unsigned)v) {
-        r->at--;
-        return fail(r, "2 to 2000 peers");
+        r->w.at--;
+        return words_fail(&r->w, "2 to 2000 peers");
     }
     r->s->peers = (unsigned)v;
     return true;
@@ -447,14 +395,14 @@ static bool kw_net(struct reader *r)
 
 static bool kw_system(struct reader *r)
 {
-    r->s->swim = r->at < r->n && !strcmp(r->word[r->at], "swim");
-    return take(r, "swim") || take(r, "violin") || fail(r, "violin or swim");
+    r->s->swim = r->w.at < r->w.n && !strcmp(r->w.word[r->w.at], "swim");
+    return words_take(&r->w, "swim") || words_take(&r->w, "violin") || words_fail(&r->w, "violin or swim");
 }
 
 static bool kw_crypto(struct reader *r)
 {
-    r->s->crypto = r->at < r->n && !strcmp(r->word[r->at], "real");
-    return take(r, "real") || take(r, "stub") || fail(r, "real or stub");
+    r->s->crypto = r->w.at < r->w.n && !strcmp(r->w.word[r->w.at], "real");
+    return words_take(&r->w, "real") || words_take(&r->w, "stub") || words_fail(&r->w, "real or stub");
 }
 
 static bool kw_clock(struct reader *r)
@@ -462,13 +410,13 @@ static bool kw_clock(struct reader *r)
     struct scenario *s = r->s;
 
     if (s->nclocks == SC_CLOCKS)
-        return fail(r, "64 clocks at most");
+        return words_fail(&r->w, "64 clocks at most");
     if (!set(r, &s->clock[s->nclocks].set) ||
         !whole(r, 2, "a rate between 0.5 and 2", &s->clock[s->nclocks].rate))
         return false;
     if (s->clock[s->nclocks].rate < 0.5) {
-        r->at--;
-        return fail(r, "a rate between 0.5 and 2");
+        r->w.at--;
+        return words_fail(&r->w, "a rate between 0.5 and 2");
     }
     s->nclocks++;
     return true;
@@ -487,34 +435,18 @@ static const struct {
     {"clock", kw_clock}, {"start", kw_start}, {"at", kw_at},       {"expect", kw_expect}, {"run", kw_run},
 };
 
-static bool statement(struct reader *r)
+static bool statement(void *arg)
 {
+    struct reader *r = arg;
+
     for (size_t k = 0; k < sizeof keywords / sizeof keywords[0]; k++) {
-        if (!take(r, keywords[k].name))
+        if (!words_take(&r->w, keywords[k].name))
             continue;
         if (!keywords[k].fn(r))
             return false;
-        return r->at == r->n || fail(r, "the end of the line");
+        return r->w.at == r->w.n || words_fail(&r->w, "the end of the line");
     }
-    return fail(r, "peers, seed, net, system, crypto, clock, start, at, expect or run");
-}
-
-static bool line(struct reader *r, const char *text, size_t len)
-{
-    char *save = NULL;
-
-    r->n = r->at = 0;
-    if (len >= sizeof r->buf || memchr(text, 0, len))
-        return fail(r, "a line of text, 319 bytes at most");
-    memcpy(r->buf, text, len);
-    r->buf[len] = 0;
-    r->buf[strcspn(r->buf, "#")] = 0;
-    for (char *w = strtok_r(r->buf, " \t\r", &save); w; w = strtok_r(NULL, " \t\r", &save)) {
-        if (r->n == WORDS)
-            return fail(r, "40 words at most");
-        r->word[r->n++] = w;
-    }
-    return !r->n || statement(r);
+    return words_fail(&r->w, "peers, seed, net, system, crypto, clock, start, at, expect or run");
 }
 
 /* Once the number of peers is known. */
@@ -525,8 +457,8 @@ static bool fit(struct reader *r, struct sc_set *s, unsigned at)
             s->r[k].hi = r->s->peers - 1;
         if (s->r[k].hi < r->s->peers)
             continue;
-        r->line = at;
-        return fail(r, "peers that there are (they count from 0)");
+        r->w.line = at;
+        return words_fail(&r->w, "peers that there are (they count from 0)");
     }
     return true;
 }
@@ -535,11 +467,11 @@ static bool finish(struct reader *r)
 {
     struct scenario *s = r->s;
 
-    r->n = r->at = 0;
+    r->w.n = r->w.at = 0;
     if (!s->peers)
-        return fail(r, "a line \"peers N\" somewhere");
+        return words_fail(&r->w, "a line \"peers N\" somewhere");
     if (!s->length)
-        return fail(r, "a line \"run TIME\" somewhere");
+        return words_fail(&r->w, "a line \"run TIME\" somewhere");
     if (!r->started) {
         struct sc_event e = {.verb = SC_START, .lasts = VI_NEVER, .within = 5 * VI_SEC, .text = "start all within 5s"};
 
@@ -553,9 +485,9 @@ static bool finish(struct reader *r)
     for (unsigned k = 0; k < s->nevents; k++) {
         if (!fit(r, &s->event[k].set, s->event[k].line) || !fit(r, &s->event[k].to, s->event[k].line))
             return false;
-        r->line = s->event[k].line;
+        r->w.line = s->event[k].line;
         if (s->event[k].at >= s->length)
-            return fail(r, "an event before the end of the run");
+            return words_fail(&r->w, "an event before the end of the run");
     }
     for (unsigned k = 0; k < s->nclocks; k++)
         if (!fit(r, &s->clock[k].set, 0))
@@ -563,35 +495,21 @@ static bool finish(struct reader *r)
     for (unsigned k = 0; k < s->nexpects; k++) {
         if (!fit(r, &s->expect[k].set, s->expect[k].line))
             return false;
-        r->line = s->expect[k].line;
+        r->w.line = s->expect[k].line;
         if (s->expect[k].kind == SC_AGREED && s->expect[k].within != VI_NEVER && s->expect[k].within > s->length)
-            return fail(r, "a time before the end of the run");
+            return words_fail(&r->w, "a time before the end of the run");
     }
     return true;
 }
 
-bool scenario_parse(struct scenario *s, const char *text, size_t len, struct sc_error *err)
+bool scenario_parse(struct scenario *s, const char *text, size_t len, struct words_error *err)
 {
-    struct reader r = {.s = s, .err = err};
-    const char *end = text + len;
+    struct reader r = {.s = s, .w.err = err};
 
     memset(s, 0, sizeof *s);
-    *err = (struct sc_error){0};
+    *err = (struct words_error){0};
     s->seed = 1;
     s->net.delay_min = VI_MSEC;
     s->net.delay_max = 5 * VI_MSEC;
-    if (len > SC_FILE_MAX)
-        return fail(&r, "65536 bytes at most");
-    while (text < end) {
-        const char *nl = memchr(text, '\n', (size_t)(end - text));
-        size_t n = nl ? (size_t)(nl - text) : (size_t)(end - text);
-
-        r.line++;
-        if (!line(&r, text, n))
-            return false;
-        text += n + 1;
-        if (!nl)
-            break;
-    }
-    return finish(&r);
+    return words_each_line(&r.w, text, len, statement, &r) && finish(&r);
 }

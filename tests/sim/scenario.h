@@ -7,9 +7,10 @@
 
 #include <stdbool.h>
 
+#include "tests/sim/words.h"
 #include "tests/sim/world.h"
 
-#define SC_FILE_MAX  65536
+#define SC_FILE_MAX  WORDS_FILE_MAX
 #define SC_PEERS_MAX 2000
 #define SC_RANGES    16
 #define SC_EVENTS    1024 /* with every repetition of `every` */
@@ -73,13 +74,8 @@ struct scenario {
     unsigned nexpects;
 };
 
-struct sc_error {
-    unsigned line;
-    char text[160];
-};
-
 /* false: err says why. What s held before is lost either way. */
-bool scenario_parse(struct scenario *s, const char *text, size_t len, struct sc_error *err);
+bool scenario_parse(struct scenario *s, const char *text, size_t len, struct words_error *err);
 bool sc_has(const struct sc_set *set, unsigned who);
 const char *sc_verb_text(enum sc_verb v);
 

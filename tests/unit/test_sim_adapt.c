@@ -17,7 +17,7 @@
 
 static void parse(struct pw_scenario *s, const char *text)
 {
-    struct pw_error err;
+    struct words_error err;
 
     if (!pw_parse(s, text, strlen(text), &err))
         fail_msg("line %u: %s", err.line, err.text);
@@ -122,7 +122,7 @@ static void what_is_wrong_is_said_with_its_line(void **state)
     (void)state;
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
         struct pw_scenario s;
-        struct pw_error err;
+        struct words_error err;
 
         if (pw_parse(&s, wrong[k].text, strlen(wrong[k].text), &err))
             fail_msg("taken: %s", wrong[k].text);

@@ -17,7 +17,7 @@
 static struct scenario *parse(const char *text)
 {
     struct scenario *s = malloc(sizeof *s);
-    struct sc_error err;
+    struct words_error err;
 
     assert_non_null(s);
     if (!scenario_parse(s, text, strlen(text), &err))
@@ -105,7 +105,7 @@ static void errors_say_where_and_what(void **state)
     (void)state;
     assert_non_null(s);
     for (size_t k = 0; k < sizeof wrong / sizeof wrong[0]; k++) {
-        struct sc_error err;
+        struct words_error err;
 
         if (scenario_parse(s, wrong[k].text, strlen(wrong[k].text), &err))
             fail_msg("this was taken: %s", wrong[k].text);
