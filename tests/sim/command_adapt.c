@@ -57,6 +57,10 @@ static bool read_options(int argc, char **argv, struct options *o)
             o->events = true;
             continue;
         }
+        if (!strcmp(a, "--aloud")) {
+            policy_run_aloud(true);
+            continue;
+        }
         if (a[0] != '-') {
             if (o->files == FILES)
                 return false;
@@ -140,7 +144,7 @@ static bool write_file(const char *path, const struct pr_case *cases, unsigned n
 
 int command_adapt(int argc, char **argv)
 {
-    struct options o = {.seeds = 1, .first = 1, .play = {true, true}};
+    struct options o = {.seeds = 1, .first = 1, .play = {true, true, true, true}};
     struct pr_case *cases = NULL;
     bool ok = read_options(argc, argv, &o);
 

@@ -14,8 +14,10 @@
 #define BAR    13.0
 
 static const char *const colours[] = {"#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8a7d00", "#7f7f7f"};
-static const char *const shades[PW_SYSTEMS] = {"#9a9a9a", "#c9a227"};
-static const char *const headings[PW_SYSTEMS] = {"without adaptation", "reference (central, sees everything at once)"};
+static const char *const shades[PW_SYSTEMS] = {"#9a9a9a", "#c9a227", "#2a7f62", "#3d6fb6"};
+static const char *const headings[PW_SYSTEMS] = {"without adaptation", "reference (central, sees everything at once)",
+                                                     "violin, a guest that moves stalls 20 s",
+                                                     "violin, stall modelled (size, dirty rate, 1 Gb/s)"};
 
 static void escaped(FILE *out, const char *text)
 {
@@ -184,12 +186,12 @@ static void one_bar(FILE *out, const struct pr_metric *m, enum pw_system sys, do
 {
     double per = (WIDTH - 80) / most;
 
-    fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>", LEFT, y, m->median * per, BAR - 2,
+    fprintf(out, "<rect x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" fill=\"%s\"/>", LEFT, y, m->mean * per, BAR - 2,
             shades[sys]);
     if (m->max - m->min > .5)
         fprintf(out, "<line x1=\"%.1f\" y1=\"%.1f\" x2=\"%.1f\" y2=\"%.1f\" stroke=\"#000\"/>", LEFT + m->min * per, y + BAR / 2 - 1,
                 LEFT + m->max * per, y + BAR / 2 - 1);
-    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%.0f s</text>\n", LEFT + m->max * per + 5, y + BAR - 4, m->median);
+    fprintf(out, "<text x=\"%.1f\" y=\"%.1f\">%.0f s</text>\n", LEFT + m->max * per + 5, y + BAR - 4, m->mean);
 }
 
 static void bars(FILE *out, const struct pr_case *c)
@@ -242,7 +244,7 @@ static void table_row(FILE *out, const struct pr_case *c, unsigned k)
     fprintf(out, "</td>");
     for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)
         if (pr_metric(c, sys, k, &m)) {
-            fprintf(out, "<td>%.1f", m.median);
+            fprintf(out, "<td>%.1f", m.mean);
             if (m.max - m.min > .05)
                 fprintf(out, " <small>%.1f…%.1f</small>", m.min, m.max);
             fprintf(out, "</td>");
@@ -257,7 +259,7 @@ static void table(FILE *out, const struct pr_case *c)
     fprintf(out, "<table><tr><th></th><th>paper</th>");
     for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)
         if (c->n[sys])
-            fprintf(out, "<th>%s%s</th>", pw_system_names[sys], c->n[sys] > 1 ? " (median, range)" : "");
+            fprintf(out, "<th>%s%s</th>", pw_system_names[sys], c->n[sys] > 1 ? " (mean, range)" : "");
     fprintf(out, "</tr>\n");
     for (unsigned k = 0; pr_metric(c, PW_STATIC, k, &m); k++)
         table_row(out, c, k);

@@ -86,6 +86,45 @@ static double sent_of(const struct pr_case *c, const struct pw_world *w, unsigne
     return w->sent_kb / 1024;
 }
 
+void pr_order(const struct pw_world *w, char *out, size_t cap)
+{
+    unsigned came[PW_FILE_ENVS] = {0};
+    size_t n = 0;
+
+    out[0] = 0;
+    for (unsigned k = 0; k < w->n_notes; k++) {
+        const struct pw_note *p = &w->note[k];
+        const char *name = w->s->env[p->env].name, *mark = NULL, *where = "";
+
+        if (p->kind == PW_CREATED)
+            mark = "+";
+        else if (p->kind == PW_FINISHED)
+            mark = ".";
+        else if (p->kind == PW_OUT_OF_MEMORY)
+            mark = "!";
+        else if (p->kind == PW_ARRIVES && w->host[p->from].domain != w->host[p->to].domain &&
+                 ++came[p->env % PW_FILE_ENVS] == w->s->env[p->env].guests) {
+            came[p->env % PW_FILE_ENVS] = 0;
+            mark = ">";
+            where = w->s->domain[w->host[p->to].domain].name;
+        }
+        if (mark && n + 2 * PW_NAME + 3 < cap)
+            n += (size_t)snprintf(out + n, cap - n, "%s%s%s%s", n ? " " : "", name, mark, where);
+    }
+}
+
+static double order_of(const struct pr_case *c, const struct pw_world *w, unsigned e)
+{
+    char theirs[2000], ours[2000];
+
+    (void)e;
+    if (!c->n[PW_REFERENCE])
+        return 0;
+    pr_order(c->run[PW_REFERENCE][0]->w, theirs, sizeof theirs);
+    pr_order(w, ours, sizeof ours);
+    return !strcmp(theirs, ours);
+}
+
 /* What is of interest where. */
 enum { WHERE_ENDS = 1, WHERE_ORDERED = 2, WHERE_GOES_ON = 4 };
 
@@ -108,6 +147,7 @@ static const struct {
     {"average_reduction_pct", "%", WHERE_ENDS, false, average_of},
     {"overall_reduction_pct", "%", WHERE_ENDS, false, overall_of},
     {"migrations", "guests", WHERE_ENDS | WHERE_ORDERED | WHERE_GOES_ON, false, migrations_of},
+    {"order_as_reference", "0/1", WHERE_ENDS | WHERE_ORDERED | WHERE_GOES_ON, false, order_of},
     {"sent_mib", "MiB", WHERE_ENDS | WHERE_ORDERED | WHERE_GOES_ON, false, sent_of},
     {"reduction_pct", "%", WHERE_ENDS, true, reduction_of},
     {"execution_s", "s", WHERE_ENDS | WHERE_ORDERED, true, seconds_of},
@@ -134,8 +174,11 @@ static void sum_up(const struct pr_case *c, enum pw_system system, unsigned f, u
     out->unit = figures[f].unit;
     snprintf(out->name, sizeof out->name, "%s%s%s", figures[f].each ? c->s.env[e].name : "", figures[f].each ? "_" : "",
              figures[f].name);
-    for (unsigned k = 0; k < out->n; k++)
+    out->mean = 0;
+    for (unsigned k = 0; k < out->n; k++) {
         v[k] = figures[f].of(c, c->run[system][k]->w, e);
+        out->mean += v[k] / out->n;
+    }
     qsort(v, out->n, sizeof v[0], by_size);
     out->min = v[0];
     out->max = v[out->n - 1];
@@ -185,7 +228,7 @@ static void one_row(const struct pr_case *c, unsigned k, FILE *out)
             continue;
         if (m.max - m.min > .05)
             snprintf(range, sizeof range, " (%.1f…%.1f)", m.min, m.max);
-        fprintf(out, " %9.1f%-*s", m.median, m.n > 1 ? 18 : 1, range);
+        fprintf(out, " %9.1f%-*s", m.mean, m.n > 1 ? 18 : 1, range);
     }
     fprintf(out, " %s\n", m.unit);
 }
@@ -196,7 +239,7 @@ int pr_text(const struct pr_case *cases, unsigned n, FILE *out)
         const struct pr_case *c = &cases[i];
         struct pr_metric m;
 
-        fprintf(out, "%s: %s\n  %-26s %9s", c->s.name, c->s.title, "", "paper");
+        fprintf(out, "%s: %s\n  %-26s %9s", c->s.name, c->s.title, "mean (range)", "paper");
         for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)
             if (c->n[sys])
                 fprintf(out, " %*s%*s", c->n[sys] > 1 ? 15 : 9, pw_system_names[sys], c->n[sys] > 1 ? 12 : 1, "");
@@ -238,8 +281,8 @@ static void row(FILE *out, bool *first, const char *name, const char *system, co
                 const struct pr_metric *m)
 {
     fprintf(out, "%s\n  {\"case\": \"%s\", \"system\": \"%s\", \"metric\": \"%s\", \"unit\": \"%s\", \"median\": %.4f, "
-                 "\"min\": %.4f, \"max\": %.4f, \"runs\": %u}", *first ? "" : ",", name, system, metric, unit, m->median,
-            m->min, m->max, m->n);
+                 "\"mean\": %.4f, \"min\": %.4f, \"max\": %.4f, \"runs\": %u}", *first ? "" : ",", name, system, metric, unit,
+            m->median, m->mean, m->min, m->max, m->n);
     *first = false;
 }
 
@@ -259,15 +302,20 @@ int pr_json(const struct pr_case *cases, unsigned n, FILE *out)
                  "mean over environments; overall: from the first start to the last end\",\n"
                  "  \"overhead_s\": \"execution time with one ordered move, less that without\",\n"
                  "  \"created_after_s\": \"from when it was wanted; -1: never\",\n"
-                 "  \"paper\": \"what the paper states; the other systems play inputs that were fixed beforehand\",\n"
-                 "  \"reference\": \"a central view of everything at once; a move stalls 20 s\"},\n"
+                 "  \"order_as_reference\": \"1: environments were created, came whole to another domain, ended or died in the "
+                 "reference's order; moves within a domain aren't looked at\",\n"
+                 "  \"paper\": \"quoted: what the paper states; the other systems play inputs that were fixed beforehand\",\n"
+                 "  \"reference\": \"a central view of everything at once; a move stalls 20 s\",\n"
+                 "  \"violin-20s\": \"every host a node with the program's cores, 1 to 20 ms delay, 1 in 100 lost; a guest that moves "
+                 "stalls 20 s\",\n"
+                 "  \"violin-modelled\": \"the same; the stall comes of memory, dirty rate and 1 Gb/s between domains and hosts\"},\n"
                  " \"rows\": [");
     for (unsigned i = 0; i < n; i++) {
         const struct pr_case *c = &cases[i];
         struct pr_metric m;
 
         for (unsigned q = 0; q < c->s.n_quotes; q++) {
-            m = (struct pr_metric){.n = 1, .median = c->s.quote[q].value, .min = c->s.quote[q].value, .max = c->s.quote[q].value};
+            m = (struct pr_metric){.n = 1, .median = c->s.quote[q].value, .mean = c->s.quote[q].value, .min = c->s.quote[q].value, .max = c->s.quote[q].value};
             row(out, &first, c->s.name, "paper", c->s.quote[q].metric, unit_of(c->s.quote[q].metric), &m);
         }
         for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)

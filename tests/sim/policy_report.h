@@ -19,8 +19,12 @@ struct pr_metric {
     char name[48];
     const char *unit;
     unsigned n;
-    double median, min, max;
+    double median, mean, min, max;
 };
+/* The order of events as one word after another: an environment is created ("V1+"), all of it has come to another domain
+ * ("V1>D2"), it ended ("V1."), died ("V1!"). Cut off where there is no room. */
+void pr_order(const struct pw_world *w, char *out, size_t cap);
+
 /* The k-th of what is told of a system in a case; false: there is none. Sets out. */
 bool pr_metric(const struct pr_case *c, enum pw_system system, unsigned k, struct pr_metric *out);
 

@@ -4,7 +4,16 @@
 #include <math.h>
 #include <stdlib.h>
 
-const char *const pw_system_names[PW_SYSTEMS] = {"static", "reference"};
+#include "tests/sim/violin.h"
+
+const char *const pw_system_names[PW_SYSTEMS] = {"static", "reference", "violin-20s", "violin-modelled"};
+
+static bool say;
+
+void policy_run_aloud(bool aloud)
+{
+    say = aloud;
+}
 
 static void play_static(struct pw_world *w)
 {
@@ -13,6 +22,23 @@ static void play_static(struct pw_world *w)
 
         pw_advance(w, t < w->s->length ? t : w->s->length);
     }
+}
+
+static bool play_violin(struct pw_run *r)
+{
+    struct violin_config c;
+    struct violin *v;
+    bool ok;
+
+    violin_config_init(&c, r->seed);
+    c.stall = r->system == PW_VIOLIN_20S ? PW_STALL : 0;
+    c.say = say;
+    v = violin_new(&c, r->w);
+    ok = v && violin_play(v);
+    if (v)
+        r->hash = violin_hash(v);
+    violin_free(v);
+    return ok;
 }
 
 struct pw_run *policy_run(const struct pw_scenario *s, enum pw_system system, uint64_t seed)
@@ -29,7 +55,7 @@ struct pw_run *policy_run(const struct pw_scenario *s, enum pw_system system, ui
         if (system == PW_STATIC)
             play_static(r->w);
         else
-            ok = policy_reference_play(r->w);
+            ok = system == PW_REFERENCE ? policy_reference_play(r->w) : play_violin(r);
     }
     if (!r->w || !ok || r->w->no_memory) {
         policy_run_free(r);

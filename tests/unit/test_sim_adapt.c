@@ -267,6 +267,115 @@ static void the_reference_finds_memory(void **state)
     pw_scenario_free(&s);
 }
 
+/* ---- the peers themselves ---- */
+
+/* Two seeds: within three points of the reference, and in its order. */
+static void peers_come_near_the_reference(const char *path)
+{
+    struct pw_scenario s;
+    struct pw_run *before, *reference;
+    char should[500], is[500];
+
+    read_file(&s, path);
+    before = play(&s, PW_STATIC);
+    reference = play(&s, PW_REFERENCE);
+    pr_order(reference->w, should, sizeof should);
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        struct pw_run *r = policy_run(&s, PW_VIOLIN_20S, seed);
+
+        assert_non_null(r);
+        near(100 * pw_average_s(r->w) / pw_average_s(before->w), 100 * pw_average_s(reference->w) / pw_average_s(before->w), 3);
+        near(100 * pw_overall_s(r->w) / pw_overall_s(before->w), 100 * pw_overall_s(reference->w) / pw_overall_s(before->w), 3);
+        pr_order(r->w, is, sizeof is);
+        assert_string_equal(is, should);
+        assert_int_equal(pw_moves(r->w), pw_moves(reference->w));
+        policy_run_free(r);
+    }
+    policy_run_free(before);
+    policy_run_free(reference);
+    pw_scenario_free(&s);
+}
+
+static void peers_play_the_first_two_scenarios(void **state)
+{
+    (void)state;
+    peers_come_near_the_reference("tests/sim/experiments/s1.adapt");
+    peers_come_near_the_reference("tests/sim/experiments/s2.adapt");
+}
+
+static bool all_of_it(const struct pw_world *w, unsigned env, unsigned domain, uint64_t mib)
+{
+    bool all = true;
+
+    for (unsigned k = 0; k < w->s->env[env].guests; k++) {
+        const struct pw_guest *g = &w->guest[w->env[env].first + k];
+
+        all &= g->host != PW_NOWHERE && w->host[g->host].domain == domain && g->kb == mib * PW_MIB;
+    }
+    return all;
+}
+
+/* V1 makes room, V3 grows in time and lives, gives back what it needs no more, V4 finds room. */
+static void peers_find_memory(void **state)
+{
+    struct pw_scenario s;
+    uint64_t most = 0;
+
+    (void)state;
+    read_file(&s, "tests/sim/experiments/s3.adapt");
+    for (unsigned sys = PW_VIOLIN_20S; sys <= PW_VIOLIN; sys++) {
+        struct pw_run *r = policy_run(&s, sys, 1);
+
+        assert_non_null(r);
+        assert_true(all_of_it(r->w, 0, 1, 256));
+        assert_true(all_of_it(r->w, 1, 1, 200));
+        assert_true(all_of_it(r->w, 2, 0, 200));
+        assert_true(all_of_it(r->w, 3, 0, 256));
+        assert_int_equal(r->w->env[2].state, PW_RUNS);
+        assert_int_equal(pw_moves(r->w), 4);
+        for (unsigned k = 0; k < r->w->n_notes; k++)
+            if (r->w->note[k].env == 2 && r->w->note[k].kind == PW_GROWS && r->w->note[k].at < 300 * VI_SEC)
+                most = r->w->note[k].kb;
+        assert_int_equal(most, 400 * PW_MIB);
+        policy_run_free(r);
+    }
+    pw_scenario_free(&s);
+}
+
+static void an_order_is_carried_out(void **state)
+{
+    struct pw_scenario s;
+    struct pw_run *r;
+
+    (void)state;
+    read_file(&s, "tests/sim/experiments/overhead-8.adapt");
+    r = policy_run(&s, PW_VIOLIN_20S, 1);
+    assert_non_null(r);
+    near(pw_execution_s(r->w, 0), 145, 3);
+    assert_int_equal(pw_moves(r->w), 4);
+    policy_run_free(r);
+    pw_scenario_free(&s);
+}
+
+static void a_seed_makes_the_same_run(void **state)
+{
+    struct pw_scenario s;
+    uint64_t hash[3];
+
+    (void)state;
+    read_file(&s, "tests/sim/experiments/s1.adapt");
+    for (unsigned k = 0; k < 3; k++) {
+        struct pw_run *r = policy_run(&s, PW_VIOLIN, k < 2 ? 7 : 8);
+
+        assert_non_null(r);
+        hash[k] = r->hash;
+        policy_run_free(r);
+    }
+    assert_true(hash[0] == hash[1]);
+    assert_true(hash[0] != hash[2]);
+    pw_scenario_free(&s);
+}
+
 static char *written(const struct pr_case *c, int (*fn)(const struct pr_case *cases, unsigned n, FILE *out))
 {
     char *text = NULL;
@@ -286,7 +395,7 @@ static void reports_are_whole(void **state)
 
     (void)state;
     read_file(&c.s, "tests/sim/experiments/s1.adapt");
-    for (unsigned sys = 0; sys < 2; sys++)
+    for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)
         c.run[sys][c.n[sys]++] = play(&c.s, sys);
     text = written(&c, pr_json);
     j = json_loads(text, 0, NULL);
@@ -302,8 +411,9 @@ static void reports_are_whole(void **state)
     free(text);
     text = written(&c, pr_text);
     assert_non_null(strstr(text, "average_reduction_pct"));
+    assert_non_null(strstr(text, "violin-modelled"));
     free(text);
-    for (unsigned sys = 0; sys < 2; sys++)
+    for (unsigned sys = 0; sys < PW_SYSTEMS; sys++)
         policy_run_free(c.run[sys][0]);
     pw_scenario_free(&c.s);
 }
@@ -318,6 +428,10 @@ int main(void)
         cmocka_unit_test(a_move_takes_what_size_and_dirty_rate_make_of_it),
         cmocka_unit_test(the_reference_comes_to_the_figures_fixed_beforehand),
         cmocka_unit_test(the_reference_finds_memory),
+        cmocka_unit_test(peers_play_the_first_two_scenarios),
+        cmocka_unit_test(peers_find_memory),
+        cmocka_unit_test(an_order_is_carried_out),
+        cmocka_unit_test(a_seed_makes_the_same_run),
         cmocka_unit_test(reports_are_whole),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
