@@ -14,6 +14,7 @@ static int usage(FILE *out, int status)
             "usage: " COMMAND_RUN_USAGE "\n"
             "       " COMMAND_SOAK_USAGE "\n"
             "       " COMMAND_ADAPT_USAGE "\n"
+            "       " COMMAND_SCALE_USAGE "\n"
             "       violin-sim measure CASE [--seed N] [--n N] [--swim] [--alpha A] [--beta B]\n"
             "                  [--anomalous N] [--blocked S] [--normal S] [--duration S] [--domains N]\n\ncases:\n");
     for (const struct measure_case *c = measure_cases; c->name; c++)
@@ -81,5 +82,7 @@ int main(int argc, char **argv)
         return command_soak(argc - 2, argv + 2);
     if (argc >= 2 && !strcmp(argv[1], "adapt"))
         return command_adapt(argc - 2, argv + 2);
+    if (argc >= 2 && !strcmp(argv[1], "scale"))
+        return command_scale(argc - 2, argv + 2);
     return usage(argc >= 2 && !strcmp(argv[1], "--help") ? stdout : stderr, argc >= 2 ? 0 : 2);
 }
