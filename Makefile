@@ -47,9 +47,9 @@ help:
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
 	@echo 'make model      handover and environment moves in Promela: all states with spin, and broken variants that it must catch'
-	@echo 'make scenarios  the experiments of the paper in the simulator, SEEDS=10: a table, build/scenarios/index.html'
+	@echo 'make scenarios  experiments of the paper, whole peers in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
-	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip; overlay, move: INSTALL=1 installs what they are compared with)'
+	@echo 'make bench      all benchmarks, or make bench-NAME (idle, gossip, scale, policy: TRACES=FILE...; image, overlay, move: INSTALL=1 installs what they are compared with)'
 	@echo 'make fuzz       every fuzz target, SECONDS=30 each'
 	@echo 'make lint       include rules, warnings as errors, function sizes'
 	@echo 'make format     clang-format over the sources'
@@ -185,6 +185,9 @@ bench: $(BENCHES)
 $(BENCHES): bench-%: need $(BUILD)/violin $(BUILD)/violin-sim
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(PYTHON) tests/bench/bench_$*.py
 bench-overlay: $(BUILD)/tests/overlay_probe
+# Days of guests' CPU use, which the repository doesn't carry; without any a generated day is used.
+TRACES ?= $(wildcard ../shared/traces/*.csv.gz)
+bench-policy: export TRACES := $(TRACES)
 $(BUILD)/tests/overlay_probe: $(BUILD)/obj/tests/bench/overlay_probe.o
 	@echo '  LINK   $@'
 	@mkdir -p $(@D)
@@ -205,6 +208,7 @@ $(BUILD)/fuzz/fuzz_%: $(BUILD)/fuzz/obj/tests/fuzz/fuzz_%.o $(BUILD)/fuzz/libvio
 	$(Q)$(CLANG) $(FUZZFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(filter %.a,$^) $(LDLIBS) -lm
 $(BUILD)/fuzz/fuzz_scenario: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,scenario words)
 $(BUILD)/fuzz/fuzz_adapt: $(patsubst %,$(BUILD)/fuzz/obj/tests/sim/%.o,policy_scenario policy_world policy_cpu words)
+$(BUILD)/fuzz/fuzz_trace: $(BUILD)/fuzz/obj/tests/sim/trace.o
 fuzz: need $(FUZZERS)
 	$(Q)$(PYTHON) tests/fuzz/run.py --results $(BUILD)/results --seconds $(SECONDS_EACH) $(FUZZERS)
 

@@ -6,6 +6,7 @@ int command_run(int argc, char **argv);
 int command_soak(int argc, char **argv);
 int command_adapt(int argc, char **argv);
 int command_scale(int argc, char **argv);
+int command_trace(int argc, char **argv);
 
 #define COMMAND_RUN_USAGE  "violin-sim run FILE [--seed N] [--json OUT] [--svg OUT] [--trace]"
 #define COMMAND_SOAK_USAGE "violin-sim soak [--seconds N] [--seed FIRST] [--seeds N] [--jobs J] [--verbose]"
@@ -15,5 +16,8 @@ int command_scale(int argc, char **argv);
 #define COMMAND_SCALE_USAGE \
     "violin-sim scale [--seed N] [--domains N] [--hosts N] [--guests N] [--hot N] [--hot-domains N] [--hot-guests N]\n" \
     "                        [--base CPUS] [--wants CPUS] [--noise CPUS] [--before S] [--after S] [--period S] [--events]"
+#define COMMAND_TRACE_USAGE \
+    "violin-sim trace [FILE|-] [--system violin] [--case mean|pack] [--mean 0.5] [--seed N]\n" \
+    "                        [--hosts 800] [--memory] [--guests 1052]   (without FILE: a generated day)"
 
 #endif

@@ -15,6 +15,7 @@ static int usage(FILE *out, int status)
             "       " COMMAND_SOAK_USAGE "\n"
             "       " COMMAND_ADAPT_USAGE "\n"
             "       " COMMAND_SCALE_USAGE "\n"
+            "       " COMMAND_TRACE_USAGE "\n"
             "       violin-sim measure CASE [--seed N] [--n N] [--swim] [--alpha A] [--beta B]\n"
             "                  [--anomalous N] [--blocked S] [--normal S] [--duration S] [--domains N]\n\ncases:\n");
     for (const struct measure_case *c = measure_cases; c->name; c++)
@@ -84,5 +85,7 @@ int main(int argc, char **argv)
         return command_adapt(argc - 2, argv + 2);
     if (argc >= 2 && !strcmp(argv[1], "scale"))
         return command_scale(argc - 2, argv + 2);
+    if (argc >= 2 && !strcmp(argv[1], "trace"))
+        return command_trace(argc - 2, argv + 2);
     return usage(argc >= 2 && !strcmp(argv[1], "--help") ? stdout : stderr, argc >= 2 ? 0 : 2);
 }
