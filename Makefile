@@ -116,8 +116,9 @@ check-net: faults
 	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 3 net $(NETTESTS)
 
 # Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
-soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove
+soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove $(BUILD)/tests/hostile
 	$(Q)SEEDS=$(or $(SEEDS),1000) $(BUILD)/tests/envmove
+	$(Q)SEEDS=$(or $(SEEDS),1000) $(BUILD)/tests/hostile
 	$(Q)$(BUILD)/violin-sim soak --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),2) --seed $(or $(SEED),1)
 
 # The models of tests/model/, all of their states, and variants that must be caught: at most 3 minutes.

@@ -1,6 +1,6 @@
 /* soak: random mixed faults, and what must hold after them; many seeds, each once, some twice.
  *
- *   soak            100 seeds
+ *   soak            100 seeds, and those that once failed
  *   SEEDS=n soak    n seeds
  *   SEED=n soak     that one only
  *   VERBOSE=1 soak  a line a run */
@@ -11,6 +11,10 @@
 #include <stdlib.h>
 
 #define TWICE 3 /* so many of them: the same seed makes the same run */
+
+/* A member that had left, one that had lost its disk, was there again, and whoever held it for gone took nothing from it; a summary
+ * forged with the very number of the true one stayed. */
+static const uint64_t once_failed[] = {5442, 41227, 20345, 22118};
 
 static bool one(uint64_t seed, struct soak_report *r)
 {
@@ -42,6 +46,13 @@ int main(void)
             printf("FAILED: seed %" PRIu64 " makes another run the second time\n", seed);
             ok = false;
         }
+        passed += ok;
+        failed += !ok;
+    }
+    for (unsigned k = 0; !only && !many && k < sizeof once_failed / sizeof *once_failed; k++) {
+        struct soak_report r;
+        bool ok = one(once_failed[k], &r);
+
         passed += ok;
         failed += !ok;
     }
