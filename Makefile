@@ -46,6 +46,7 @@ help:
 	@echo 'make check-xen  the main job on real Xen: two hosts, then three, in QEMU (no Xen needed here; about 25 minutes)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
+	@echo 'make mutants    broken variants of policy and handover that the simulators must catch (many minutes)'
 	@echo 'make model      handover and environment moves in Promela: all states with spin, and broken variants that it must catch'
 	@echo 'make scenarios  experiments of the paper, whole peers in the simulator, SEEDS=10: a table, build/scenarios/index.html'
 	@echo 'make soak       random mixed faults in the simulator, SECONDS=60 of them, JOBS=2; a failing seed is printed'
@@ -121,7 +122,7 @@ soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove $(BUILD)/tests/hostile
 	$(Q)SEEDS=$(or $(SEEDS),1000) $(BUILD)/tests/hostile
 	$(Q)$(BUILD)/violin-sim soak --seconds $(or $(SECONDS),60) --jobs $(or $(JOBS),2) --seed $(or $(SEED),1)
 
-# The models of tests/model/, all of their states, and variants that must be caught: at most 3 minutes.
+# The models of tests/model/, all of their states, and variants that must be caught: at most 4 minutes.
 .PHONY: model
 model: need
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 900 model "$(PYTHON) tests/model/check_model.py --build $(BUILD)/model"
@@ -130,6 +131,11 @@ model: need
 check-xen: deps
 	$(Q)$(MAKE) faults
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 2400 xen "$(PYTHON) tests/xen/check_xen.py $(BUILD)/faults/violin"
+
+# Broken variants of handover, environment moves and the budget that the simulators must catch; many minutes.
+.PHONY: mutants
+mutants: need $(SIMS)
+	$(Q)BUILD=$(abspath $(BUILD)) PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 14400 mutants "$(PYTHON) tests/sim/mutants.py"
 
 # What takes hours: many more seeds, long fuzzing, real Xen again and again.
 XEN_RUNS ?= 5
@@ -140,6 +146,7 @@ check-many: faults
 check-long: deps
 	$(Q)SEEDS=1000 $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
 	$(Q)$(MAKE) model
+	$(Q)$(MAKE) mutants
 	$(Q)$(MAKE) check-many
 	$(Q)$(MAKE) faults
 	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"
