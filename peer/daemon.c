@@ -72,7 +72,8 @@ static vi_time earliest(struct daemon *d)
 {
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
-                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d), daemon_now() + VI_SEC};
+                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d),
+                   daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i] < min)

@@ -296,7 +296,10 @@ void daemon_envmove_persisted(struct daemon *d, const struct vi_id *id, int err,
 static void hand_over(struct daemon *d, const struct envmove_effect *fx)
 {
     char why[HANDOVER_WHY] = "";
-    int err = daemon_handover_start(d, &fx->guest, &fx->peer, NULL, why, sizeof why);
+    int err = daemon_handover_start(d, &fx->guest, &fx->peer,
+                                    fx->shift ? "makes room for an environment of another domain"
+                                              : "its environment moves to another domain",
+                                    NULL, why, sizeof why);
     if (err)
         daemon_envmove_moved(d, &fx->guest, &fx->peer, err, why[0] ? why : vi_strerror(err));
 }
@@ -323,24 +326,37 @@ static void expect(struct daemon *d, const struct envmove_effect *fx)
     daemon_envs_publish(d);
 }
 
+/* Where to; and how it ended, with the note that says so. */
+static void about_lead(struct daemon *d, struct event *ev, const struct envmove_effect *fx)
+{
+    static struct envmove_view v;
+    unsigned pos = 0;
+    while (envmove_next(d->envmove->core, &pos, &v)) {
+        const struct fed_domain *f;
+        const char *phase = envmove_phase_text(v.phase);
+        if (v.part != ENVMOVE_LEAD || !vi_id_equal(&v.id, &fx->id))
+            continue;
+        f = domain_of(d, &v.domain);
+        event_word(ev, "domain", f ? f->trust.with.domain : NULL);
+        if (v.over && !strncmp(fx->why, phase, strlen(phase)))
+            event_word(ev, "end", phase);
+        return;
+    }
+}
+
 static void note(struct daemon *d, const struct envmove_effect *fx)
 {
     struct envmove_note *n = &d->envmove->note[d->envmove->next_note++ % ENVMOVE_NOTES];
     const struct env *e = daemon_env_by_id(d, &fx->env);
     struct event *ev;
-    uint8_t b[EVENT_BYTES_MAX];
-    struct vi_writer w;
     n->at = daemon_now();
     n->env = fx->env;
     n->move = fx->id;
     snprintf(n->text, sizeof n->text, "%s", fx->why);
     ev = daemon_event(d, "envmove", e ? e->def.name : NULL, "%s to another domain: %s", e ? e->def.name : "an environment",
                       fx->why);
-    daemon_event_done(d, ev);
-    vi_writer_init(&w, b, sizeof b);
-    event_write(&w, ev);
-    if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
-        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    about_lead(d, ev, fx);
+    daemon_history(d, ev);
 }
 
 static void perform(struct daemon *d, const struct envmove_effect *fx)

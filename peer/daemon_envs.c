@@ -62,6 +62,13 @@ struct opening {
     struct vi_id env;
 };
 
+static void on_env_closed(void *arg, int err, const char *detail)
+{
+    (void)arg;
+    if (err)
+        vi_log(VI_LOG_WARN, "env", "a removed environment's bridge stays: %s", detail);
+}
+
 static void on_opened(void *arg, int err, const char *detail, const struct agent_tap *tap)
 {
     struct opening *o = arg;
@@ -72,8 +79,9 @@ static void on_opened(void *arg, int err, const char *detail, const struct agent
         vi_log(VI_LOG_WARN, "env", "%s: bridge: %s", e ? e->def.name : "?", detail);
         if (e)
             e->retry_at = daemon_now() + 5 * VI_SEC;
-    } else if (!e) {
+    } else if (!e) { /* removed meanwhile */
         close(tap->fd);
+        (void)agent_env_close(o->d->agent, &o->env, true, on_env_closed, o->d);
     } else {
         e->open = true;
         daemon_switch_env_open(o->d, e, tap->fd, tap->vnet);
@@ -96,13 +104,6 @@ static void open_env(struct daemon *d, struct env *e)
         e->retry_at = daemon_now() + 5 * VI_SEC;
         free(o);
     }
-}
-
-static void on_env_closed(void *arg, int err, const char *detail)
-{
-    (void)arg;
-    if (err)
-        vi_log(VI_LOG_WARN, "env", "a removed environment's bridge stays: %s", detail);
 }
 
 void daemon_envs_tick(struct daemon *d, vi_time now)
@@ -371,8 +372,8 @@ int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap)
         return VI_EAUTH;
     }
     if (e->local_guests || e->n_participants) {
-        snprintf(why, cap, "%s has guests on %u host(s); move or end them first", name,
-                 e->n_participants + (e->local_guests ? 1 : 0));
+        snprintf(why, cap, "%u host(s) have guests of %s, or had a short while ago; move or end them first",
+                 e->n_participants + (e->local_guests ? 1 : 0), name);
         return VI_ESTATE;
     }
     def = e->def;

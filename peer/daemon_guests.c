@@ -26,6 +26,14 @@ const struct hv_guest *daemon_guest_find(const struct daemon *d, const char *nam
     return NULL;
 }
 
+const struct hv_guest *daemon_guest_by_id(const struct daemon *d, const struct vi_id *uuid)
+{
+    for (unsigned i = 0; i < d->n_guests; i++)
+        if (vi_id_equal(&d->guests[i].uuid, uuid))
+            return &d->guests[i];
+    return NULL;
+}
+
 static void count_guests(struct daemon *d)
 {
     for (unsigned i = 0; i < ENV_MAX; i++)
@@ -89,8 +97,8 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     memcpy(d->guests, guests, n * sizeof *guests);
     d->n_guests = n;
     d->listed = true;
-    count_guests(d);
     d->listed_at = daemon_now();
+    count_guests(d);
     daemon_switch_guests(d);
     daemon_handover_guests(d);
 }

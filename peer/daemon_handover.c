@@ -18,7 +18,6 @@
 #include "peer/rpc_write.h"
 
 #define WAIT_WORTH_SAYING (15 * VI_SEC)
-#define CLASH_MOST        (15 * VI_SEC)
 
 /* What runs outside the core for one handover. */
 struct waiting { /* a callback's way back */
@@ -47,6 +46,13 @@ static struct transit *transit_of(struct daemon *d, const struct vi_id *id, bool
     freed->id = *id;
     freed->fd = -1;
     return freed;
+}
+
+void daemon_handover_reason(struct daemon *d, const struct vi_id *id, const char *reason)
+{
+    struct transit *t = transit_of(d, id, true);
+    if (t)
+        snprintf(t->reason, sizeof t->reason, "%s", reason);
 }
 
 static void step(struct daemon *d, struct handover_event *ev)
@@ -183,6 +189,7 @@ static void on_stream_done(void *arg, int err, const char *why, uint64_t bytes)
     if (t) {
         t->dial = NULL;
         t->bytes = bytes;
+        t->used = !t->over;
     }
     if (err)
         vi_log(VI_LOG_INFO, "handover", "stream: %s after %llu bytes", why, (unsigned long long)bytes);
@@ -354,8 +361,10 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     policy_promised(d->policy, daemon_now(), &fx->peer, &kb, &pct);
     if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &needs, &kb, &pct, &leased))
         admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
-    else if (!e || !e->open)
+    else if (!e)
         admitted(w, VI_ENOTFOUND, "its environment isn't known here");
+    else if (!e->open)
+        admitted(w, VI_EAGAIN, "its environment isn't open here yet; in a few seconds it should be");
     else if (!d->hv_there)
         admitted(w, VI_EAGAIN, "no hypervisor here");
     else if (policy_can_take(d->policy, &needs, kb, pct, leased ? 0 : n, why, sizeof why))
@@ -409,41 +418,78 @@ static void taken_back(struct daemon *d, const struct handover_effect *fx)
         daemon_owner_set(d, &fx->guest->uuid, &d->me.id, fx->epoch + 1);
 }
 
+/* Figures for the history: how long it took, and how long the guest stood still. */
+static void timed(struct daemon *d, const struct handover_effect *fx)
+{
+    struct transit *t = transit_of(d, &fx->id, fx->state == HS_OFFERED || fx->state == HD_ADMITTING);
+    vi_time now = daemon_now();
+    if (!t)
+        return;
+    if (fx->state == HS_OFFERED || fx->state == HD_ADMITTING)
+        t->began = now;
+    if (fx->state == HS_SUSPENDED)
+        t->stopped_at = now;
+    if (fx->state == HS_DESTROYING && t->stopped_at)
+        t->pause = now - t->stopped_at;
+}
+
 static void said_state(struct daemon *d, const struct handover_effect *fx)
 {
     const char *peer = daemon_member_name(d, &fx->peer);
     struct event *ev = daemon_event(d, "handover", fx->guest->name, "%s %s %s: %s%s%s", fx->guest->name,
                                     fx->role == HANDOVER_SOURCE ? "to" : "from", peer, handover_state_text(fx->state),
                                     fx->why[0] ? ", " : "", fx->why);
+    timed(d, fx);
     daemon_event_done(d, ev);
+}
+
+/* Into the history of both hosts. */
+static void said_over(struct daemon *d, const struct handover_effect *fx, const struct transit *t)
+{
+    bool source = fx->role == HANDOVER_SOURCE;
+    const struct env *e = daemon_env_by_id(d, &fx->guest->env);
+    const char *name = fx->guest->name;
+    struct event *ev;
+    char peer[64];
+    snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
+    if (!source && fx->err)
+        return; /* its host tells */
+    if (fx->err)
+        ev = daemon_event(d, "failed", name, "%s stays here, it was not moved to %s: %s", name, peer, fx->why);
+    else
+        ev = daemon_event(d, source ? "moved" : "arrived", name, "%s %s %s", name, source ? "moved to" : "came from", peer);
+    event_word(ev, "from", source ? d->me.cert.host : peer);
+    event_word(ev, "to", source ? peer : d->me.cert.host);
+    event_word(ev, "environment", e ? e->def.name : NULL);
+    if (t) {
+        event_word(ev, "why", t->reason[0] ? t->reason : NULL);
+        event_number(ev, "bytes", (double)daemon_handover_bytes(d, &fx->id));
+        if (t->began)
+            event_number(ev, "duration_s", (double)(daemon_now() - t->began) / 1e6);
+        if (t->pause && !fx->err)
+            event_number(ev, "pause_s", (double)t->pause / 1e6);
+    }
+    event_number(ev, "memory_mib", (double)fx->guest->kb / 1024);
+    daemon_history(d, ev);
 }
 
 static void over(struct daemon *d, const struct handover_effect *fx)
 {
     struct transit *t = transit_of(d, &fx->id, false);
-    char peer[64];
-    snprintf(peer, sizeof peer, "%s", daemon_member_name(d, &fx->peer));
     if (fx->role == HANDOVER_DESTINATION)
         prepare(d, fx, false);
-    if (fx->role == HANDOVER_DESTINATION && !fx->err)
+    if (fx->role == HANDOVER_SOURCE)
+        daemon_policy_moved(d, &fx->guest->uuid, &fx->peer, fx->err, fx->why, true);
+    else if (!fx->err)
         daemon_envmove_came(d, &fx->guest->uuid);
-    if (fx->role == HANDOVER_SOURCE) {
-        struct event *ev;
-        daemon_policy_moved(d, &fx->guest->uuid, &fx->peer, fx->err, fx->why);
-        if (fx->err)
-            ev = daemon_event(d, "failed", fx->guest->name, "%s stays here, it was not moved to %s: %s", fx->guest->name,
-                              peer, fx->why);
-        else
-            ev = daemon_event(d, "moved", fx->guest->name, "%s moved to %s", fx->guest->name, peer);
-        if (t)
-            event_number(ev, "bytes", (double)t->bytes);
-        daemon_event_done(d, ev);
-        if (fx->err)
-            taken_back(d, fx);
-    }
+    said_over(d, fx, t);
+    if (fx->role == HANDOVER_SOURCE && fx->err)
+        taken_back(d, fx);
     d->next_list = 0;
-    if (t && !t->dial)
-        t->used = false;
+    if (t) {
+        t->over = true;
+        t->used = t->dial != NULL;
+    }
 }
 
 static void perform(struct daemon *d, const struct handover_effect *fx)
@@ -480,7 +526,8 @@ static void warn(struct daemon *d, vi_time now)
     struct handover_view v, w;
     while (handover_next(d->handovers, &pos, &v)) {
         undecided += v.undecided;
-        if (!v.undecided && v.role == HANDOVER_SOURCE && (v.state == HS_GO || v.state == HS_SUSPENDED) &&
+        if (!v.undecided && v.role == HANDOVER_SOURCE &&
+            (v.state == HS_GO || v.state == HS_SUSPENDED || v.state == HS_SYNCED) &&
             now - v.since > WAIT_WORTH_SAYING) {
             waits = true;
             w = v;
@@ -597,98 +644,4 @@ void daemon_handover_hypervisor(struct daemon *d)
     }
     d->recovered = true;
     step(d, &end);
-}
-
-/* ---- guests that are where they shouldn't be ---- */
-
-static void on_paused(void *arg, int err, const char *detail)
-{
-    (void)arg;
-    if (err)
-        vi_log(VI_LOG_WARN, "handover", "pausing a second copy: %s", detail);
-}
-
-/* A received copy that runs though nobody gave it: somebody unpaused it by hand. NULL: none such. */
-static const struct vi_id *not_given(struct daemon *d, const struct hv_guest *g)
-{
-    static struct handover_view v;
-    unsigned pos = 0;
-    while (handover_next(d->handovers, &pos, &v))
-        if (v.role == HANDOVER_DESTINATION && v.state == HD_RESTORED && !v.over &&
-            vi_id_equal(&v.guest->uuid, &g->uuid))
-            return &v.peer;
-    return NULL;
-}
-
-/* Does a guest here have a MAC that another host states, and we therefore don't? */
-static bool mac_is_elsewhere(struct daemon *d, const struct hv_guest *g, const uint8_t **mac, struct vi_id *peer)
-{
-    for (unsigned v = 0; v < g->n_vifs; v++) {
-        const struct env *e = daemon_env_by_bridge(d, g->vifs[v].bridge);
-        *mac = g->vifs[v].mac;
-        if (e && switch_elsewhere(d->vswitch, &e->def.id, *mac, peer))
-            return true;
-    }
-    return false;
-}
-
-/* A second guest with the same MAC, or a second copy that `xl` made, is paused, after a while: the two
- * hosts' statements cross when `xl migrate` moves one. One at a time is watched; a paused one is passed by
- * only to look for one that runs. */
-static void look_for_mac_clash(struct daemon *d)
-{
-    const struct hv_guest *found = NULL;
-    const uint8_t *mac = NULL;
-    struct vi_id peer;
-    for (unsigned i = 0; i < d->n_guests && (!found || found->state != HV_RUNNING); i++) {
-        const struct hv_guest *g = &d->guests[i];
-        const uint8_t *its;
-        struct vi_id whose;
-        if ((g->state == HV_RUNNING || g->state == HV_PAUSED) && !g->incoming &&
-            !handover_has_guest(d->handovers, &g->uuid) && mac_is_elsewhere(d, g, &its, &whose)) {
-            found = g;
-            mac = its;
-            peer = whose;
-        }
-    }
-    if (!found)
-        daemon_warn(d, WARN_MAC, NULL);
-    if (!found || !vi_id_equal(&found->uuid, &d->clash)) {
-        memset(&d->clash, 0, sizeof d->clash);
-        if (found)
-            d->clash = found->uuid;
-        d->clash_since = daemon_now();
-    } else if (daemon_now() - d->clash_since > CLASH_MOST && found->state == HV_RUNNING) {
-        daemon_warn(d, WARN_MAC, "%s has the MAC %02x:%02x:%02x:%02x:%02x:%02x of a guest on %s and is paused: give it another",
-                    found->name, mac[0], mac[1], mac[2], mac[3], mac[4], mac[5], daemon_member_name(d, &peer));
-        (void)d->hv->ops->pause(d->hv, found->domid, &found->uuid, on_paused, d);
-    }
-}
-
-void daemon_handover_guests(struct daemon *d)
-{
-    look_for_mac_clash(d);
-    for (unsigned i = 0; i < d->n_guests; i++) {
-        const struct hv_guest *g = &d->guests[i];
-        const struct owned_guest *o = daemon_owner_find(d, &g->uuid);
-        const struct vi_id *giver;
-        if (g->state != HV_RUNNING)
-            continue;
-        giver = not_given(d, g);
-        if (giver)
-            daemon_warn(d, WARN_GUEST, "%s was run here before %s gave it: this copy is paused", g->name,
-                        daemon_member_name(d, giver));
-        else if (o && !vi_id_equal(&o->owner, &d->me.id) && !handover_has_guest(d->handovers, &g->uuid))
-            daemon_warn(d, WARN_GUEST, "%s runs here, but it was given to %s: this copy is paused", g->name,
-                        daemon_member_name(d, &o->owner));
-        else
-            continue;
-        (void)d->hv->ops->pause(d->hv, g->domid, &g->uuid, on_paused, d);
-    }
-}
-
-void daemon_handover_event(struct daemon *d, const struct hv_event *ev)
-{
-    (void)d;
-    (void)ev; /* the list, looked at at once, tells; the core asks the hypervisor before it acts */
 }

@@ -15,13 +15,14 @@ struct beginning {
     struct daemon *d;
     struct vi_id guest, peer;
     struct rpc_call *call;
+    char reason[POLICY_TEXT];
 };
 
 static void not_begun(struct beginning *b, int err, const char *why)
 {
     if (b->call)
         rpc_error(b->call, err, "%s", why);
-    daemon_policy_moved(b->d, &b->guest, &b->peer, err, why);
+    daemon_policy_moved(b->d, &b->guest, &b->peer, err, why, false);
     free(b);
 }
 
@@ -29,6 +30,7 @@ static void begun(struct beginning *b, const struct vi_id *id)
 {
     char text[VI_ID_TEXT];
     struct vi_writer *w = b->call ? rpc_begin(b->call, 128) : NULL;
+    daemon_handover_reason(b->d, id, b->reason);
     if (w) {
         vi_write_map(w, 1);
         put_text(w, "handover", vi_id_format(id, text));
@@ -94,8 +96,8 @@ static void on_described(void *arg, int err, const char *detail, const struct hv
         begun(b, &ev.id);
 }
 
-int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, struct rpc_call *call,
-                          char *why, size_t cap)
+int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, const char *reason,
+                          struct rpc_call *call, char *why, size_t cap)
 {
     struct beginning *b;
     const struct hv_guest *g = NULL;
@@ -119,6 +121,7 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
     b->guest = *guest;
     b->peer = *peer;
     b->call = call;
+    snprintf(b->reason, sizeof b->reason, "%s", reason);
     err = d->hv->ops->describe(d->hv, g->domid, guest, on_described, b);
     if (err) {
         snprintf(why, cap, "the hypervisor can't be asked");

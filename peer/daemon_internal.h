@@ -14,6 +14,7 @@
 #include "peer/doubts.h"
 #include "peer/envdef.h"
 #include "peer/events.h"
+#include "peer/history.h"
 #include "peer/identity.h"
 #include "peer/invites.h"
 #include "peer/journal.h"
@@ -42,6 +43,7 @@ enum warning {
     WARN_CONFLICT, /* two hosts state one MAC */
     WARN_ATTACH,
     WARN_DRAIN,
+    WARN_PLACEMENT, /* other members have another */
     WARNINGS
 };
 
@@ -77,6 +79,9 @@ struct transit {
     int fd; /* for restore, until it is handed over */
     struct dial *dial; /* ours, while it is on its way */
     uint64_t bytes;
+    vi_time began, stopped_at, pause; /* 0: not known; pause: from the suspended guest to the word that it runs there */
+    bool over;                        /* only its stream has to end yet */
+    char reason[POLICY_TEXT];         /* why it moves */
 };
 
 struct daemon {
@@ -115,9 +120,12 @@ struct daemon {
     struct bulk_server *bulk;
     struct policy *policy;
     vi_time drain_until;  /* wall; 0: not draining; see daemon_drain.c */
+    struct history_memory kept;
     vi_time paused_until; /* wall; 0: not paused */
     vi_time next_drain;
     bool drained;
+    bool said_empty; /* daemon_placement.c */
+    vi_time placement_again;
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct envmove_daemon *envmove; /* daemon_envmove.h */
@@ -316,6 +324,7 @@ int daemon_guests_open(struct daemon *d, int link_fd, char *why, size_t cap);
 void daemon_guests_tick(struct daemon *d, vi_time now);
 vi_time daemon_guests_deadline(const struct daemon *d);
 const struct hv_guest *daemon_guest_find(const struct daemon *d, const char *name_or_uuid);
+const struct hv_guest *daemon_guest_by_id(const struct daemon *d, const struct vi_id *uuid);
 /* The environment a guest belongs to, by the bridge of its first vif; NULL: none. */
 struct env *daemon_guest_env(struct daemon *d, const struct hv_guest *g);
 
@@ -371,6 +380,11 @@ void daemon_drain_tick(struct daemon *d, vi_time now);
 bool daemon_paused(const struct daemon *d);
 unsigned daemon_drain_fields(const struct daemon *d); /* of daemon_drain_write(), in status */
 void daemon_drain_write(struct daemon *d, struct vi_writer *w);
+/* Placement (daemon_placement.c): after an evaluation with these summaries; shown in the status. */
+bool daemon_packs(const struct daemon *d);
+void daemon_placement_evaluated(struct daemon *d, vi_time now);
+unsigned daemon_placement_fields(const struct daemon *d);
+void daemon_placement_write(const struct daemon *d, struct vi_writer *w);
 void daemon_do_drain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_drain_show(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_undrain(void *arg, struct rpc_call *call, struct vi_reader *params);
@@ -390,17 +404,39 @@ unsigned daemon_policy_summary_fields(struct daemon *d, const struct vi_id *peer
 void daemon_policy_write_summary(struct daemon *d, struct vi_writer *w, const struct vi_id *peer);
 void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const struct hv_guest *g);
 void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err,
-                         const char *why);
+                         const char *why, bool told); /* told: people hear of it otherwise */
 void daemon_policy_arrived(struct daemon *d, const struct handover_guest *g, const struct vi_id *from);
 int daemon_policy_moves(struct daemon *d, const uint8_t *body, size_t len, uint8_t *out); /* CALL_MOVES */
-void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_history.c */
+/* An event that is kept in the store, too: instead of daemon_event_done(). */
+void daemon_history(struct daemon *d, const struct event *ev);
+void daemon_history_latest(struct daemon *d, struct vi_writer *w); /* an array of the newest few, oldest first */
+void daemon_do_history(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_name.c: names as people give them, of guests, environments and hosts */
+#define DAEMON_NAME 160
+enum { DAEMON_IS_GUEST = 1, DAEMON_IS_ENV = 2, DAEMON_IS_HOST = 4 };
+/* What a name means here: a mask of the above, 0: nothing. "guest:x", "env:x" and "host:x" mean that one, whether there is
+ * such a one or not; *name is x, in text. */
+unsigned daemon_name_means(struct daemon *d, const char *text, const char **name);
+/* Answers that it means several things, and how to say which. */
+void daemon_name_ambiguous(struct rpc_call *call, const char *name, unsigned means);
+/* A living member by name or whole id, this host too: 0, VI_ENOTFOUND or VI_EEXIST (two have that name); the call is answered
+ * then, if there is one. */
+int daemon_member_by_name(struct daemon *d, struct rpc_call *call, const char *name, struct vi_id *id);
+
+/* daemon_explain.c */
+void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_handover.c */
 /* Begins to move a guest. call, if not NULL, is answered with the handover's id, or with why not; it is
- * then the handover's. An error here: nothing was begun, and call is still the caller's. */
-int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer,
+ * then the handover's. reason: for the history. An error here: nothing was begun, and call is still the caller's. */
+int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, const char *reason,
                           struct rpc_call *call, char *why, size_t cap);
+/* Why the handover was begun, for the history. */
+void daemon_handover_reason(struct daemon *d, const struct vi_id *id, const char *reason);
 /* Ends the streams with that peer, in both directions. */
 void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer);
 /* Does it wait for that peer, or that peer for it, to bring a move to its end that neither can take back alone? */

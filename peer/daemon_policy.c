@@ -46,6 +46,7 @@ int daemon_policy_open(struct daemon *d, char *why, size_t cap)
     struct policy_config p;
     policy_config_init(&p);
     p.automatic = !strcmp(c->mode, "auto");
+    p.pack = daemon_packs(d);
     p.range_low = c->range_low;
     p.range_high = c->range_high;
     p.period = c->evaluation_period * VI_SEC;
@@ -167,6 +168,7 @@ static void evaluate(struct daemon *d, vi_time now)
     s->guests = guests;
     s->envs = envs;
     policy_step(d->policy, now, &ev);
+    daemon_placement_evaluated(d, now);
     daemon_envmove_evaluated(d);
 }
 
@@ -214,15 +216,23 @@ static void say(struct daemon *d, const struct policy_decision *dec)
                                         [POLICY_MOVE] = "moving", [POLICY_REFUSE] = "refused",
                                         [POLICY_STUCK] = "balloon", [POLICY_FAILED] = "failed"};
     struct event *ev = daemon_event(d, kinds[dec->kind], dec->name, "%s%s", dec->done ? "" : "would do: ", dec->text);
-    uint8_t b[EVENT_BYTES_MAX];
-    struct vi_writer w;
+    const struct hv_guest *g = daemon_guest_by_id(d, &dec->guest);
+    const struct env *e = g ? daemon_guest_env(d, g) : NULL;
     for (unsigned i = 0; i < dec->n; i++)
         event_number(ev, dec->numbers[i].name, dec->numbers[i].value);
-    daemon_event_done(d, ev);
-    vi_writer_init(&w, b, sizeof b);
-    event_write(&w, ev);
-    if (!w.err && store_history_add(d->store, ev->wall, b, w.len))
-        daemon_warn(d, WARN_STORE, "%s", store_error(d->store));
+    event_word(ev, "environment", e ? e->def.name : NULL);
+    daemon_history(d, ev);
+}
+
+/* Why the policy moves it: its last decision to. */
+static const char *reason_of(struct daemon *d, const struct vi_id *guest)
+{
+    const struct policy_decision *dec;
+    unsigned pos = 0;
+    while (policy_decision_next(d->policy, guest, &pos, &dec))
+        if (dec->kind == POLICY_MOVE)
+            return dec->text;
+    return "the policy's decision";
 }
 
 static void perform(struct daemon *d, vi_time now, const struct policy_effect *fx)
@@ -241,8 +251,8 @@ static void perform(struct daemon *d, vi_time now, const struct policy_effect *f
         probe(d, now, fx);
         break;
     case POLICY_FX_MOVE:
-        if (daemon_handover_start(d, &fx->guest, &fx->peer, NULL, why, sizeof why))
-            daemon_policy_moved(d, &fx->guest, &fx->peer, VI_EREFUSED, why);
+        if (daemon_handover_start(d, &fx->guest, &fx->peer, reason_of(d, &fx->guest), NULL, why, sizeof why))
+            daemon_policy_moved(d, &fx->guest, &fx->peer, VI_EREFUSED, why, false);
         break;
     case POLICY_FX_SUMMARY:
         if (fx->len)
@@ -268,9 +278,9 @@ void daemon_policy_pump(struct daemon *d, vi_time now)
 }
 
 void daemon_policy_moved(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, int err,
-                         const char *why)
+                         const char *why, bool told)
 {
-    struct policy_event ev = {.kind = POLICY_EV_MOVED, .guest = *guest, .peer = *peer, .err = err, .why = why};
+    struct policy_event ev = {.kind = POLICY_EV_MOVED, .guest = *guest, .peer = *peer, .err = err, .why = why, .told = told};
     policy_step(d->policy, daemon_now(), &ev);
     daemon_envmove_moved(d, guest, peer, err, why);
 }
@@ -508,22 +518,6 @@ void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *param
 
 /* ---- an operator's move ---- */
 
-/* Nothing keeps two hosts from having one name: VI_EEXIST. */
-static int member_by_name(struct daemon *d, const char *name, struct vi_id *id)
-{
-    struct gossip_member m;
-    size_t pos = 0;
-    struct vi_id wanted;
-    unsigned found = 0;
-    bool by_id = vi_id_parse(&wanted, name) == 0;
-    while (gossip_member_next(d->gossip, &pos, &m))
-        if ((by_id ? vi_id_equal(&m.id, &wanted) : !strcmp(m.name, name)) && m.state == GOSSIP_ALIVE) {
-            *id = m.id;
-            found++;
-        }
-    return found == 0 ? VI_ENOTFOUND : found > 1 ? VI_EEXIST : 0;
-}
-
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct daemon *d = arg;
@@ -544,20 +538,15 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
                   g->name);
         return;
     }
-    err = host[0] ? member_by_name(d, host, &peer) : 0;
-    if (err) {
-        rpc_error(call, err, err == VI_EEXIST ? "more than one living member is called `%s`; give its whole id "
-                                                "(violin members --json)"
-                                              : "no living member `%s`; `violin members` shows them", host);
+    if (host[0] && daemon_member_by_name(d, call, host, &peer))
         return;
-    }
     if (host[0] && vi_id_equal(&peer, &d->me.id)) {
         rpc_error(call, VI_EINVAL, "%s is on %s already", name, host);
         return;
     }
     err = host[0] ? 0 : policy_operator_choice(d->policy, daemon_now(), &g->uuid, &peer, why, sizeof why);
     if (!err)
-        err = daemon_handover_start(d, &g->uuid, &peer, call, why, sizeof why);
+        err = daemon_handover_start(d, &g->uuid, &peer, "ordered by an operator", call, why, sizeof why);
     if (err)
         rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
 }

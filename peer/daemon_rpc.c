@@ -18,7 +18,7 @@
 bool rpc_param_text(struct rpc_call *call, struct vi_reader params, const char *key, bool must,
                     char *out, size_t cap)
 {
-    uint32_t n = vi_read_map(&params, 16);
+    uint32_t n = vi_read_map(&params, 32);
     bool found = false;
     out[0] = 0;
     for (uint32_t i = 0; i < n && !params.err; i++) {
@@ -30,17 +30,17 @@ bool rpc_param_text(struct rpc_call *call, struct vi_reader params, const char *
             vi_read_skip(&params);
         }
     }
-    if (params.err || (must && !found)) {
-        rpc_error(call, VI_EINVAL, "`%s` is missing, too long, or not a text", key);
-        return false;
-    }
-    return true;
+    if (params.err)
+        rpc_error(call, VI_EINVAL, "`%s` is too long (at most %zu bytes), or not a text", key, cap - 1);
+    else if (must && !found)
+        rpc_error(call, VI_EINVAL, "`%s` is missing", key);
+    return !params.err && (found || !must);
 }
 
 bool rpc_param_uint(struct rpc_call *call, struct vi_reader params, const char *key, uint64_t most,
                     uint64_t *value)
 {
-    uint32_t n = vi_read_map(&params, 16);
+    uint32_t n = vi_read_map(&params, 32);
     for (uint32_t i = 0; i < n && !params.err; i++) {
         if (vi_read_key(&params, key)) {
             *value = vi_read_uint(&params, most);
@@ -95,12 +95,13 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 14U + (d->own_addr.family != 0) + (d->host.kind[0] != 0) + daemon_drain_fields(d));
+    vi_write_map(w, 14U + (d->own_addr.family != 0) + (d->host.kind[0] != 0) + daemon_drain_fields(d) + daemon_placement_fields(d));
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
     put_text(w, "domain", d->me.cert.domain);
     put_text(w, "mode", d->cfg.mode);
+    daemon_placement_write(d, w);
     daemon_drain_write(d, w);
     put_number(w, "uptime_s", (double)(daemon_now() - d->started) / 1e6);
     if (d->own_addr.family)
@@ -375,7 +376,7 @@ static void do_mode_set(void *arg, struct rpc_call *call, struct vi_reader *para
     if (strcmp(mode, d->cfg.mode) != 0) {
         snprintf(d->cfg.mode, sizeof d->cfg.mode, "%s", mode);
         daemon_policy_mode(d);
-        daemon_event_done(d, daemon_event(d, "mode", NULL, "mode is now %s (until the peer is restarted)", mode));
+        daemon_history(d, daemon_event(d, "mode", d->me.cert.host, "mode is now %s (until the peer is restarted)", mode));
     }
     do_mode_get(arg, call, params);
 }
@@ -432,6 +433,7 @@ const struct rpc_entry daemon_methods[] = {
     {"events.follow", do_follow, false},
     {"trace", do_trace, true},
     {"explain", daemon_do_explain, false},
+    {"history", daemon_do_history, false},
     {"migrate", daemon_do_migrate, true},
     {"handover.list", daemon_do_handover_list, false},
     {"handover.show", daemon_do_handover_show, false},
