@@ -102,6 +102,7 @@ static void step_all(struct daemon *d)
     daemon_attach_pump(d, now);
     daemon_switch_pump(d, now);
     calls_tick(d->calls, now);
+    daemon_views_tick(d);
     mesh_io_pump(d->mesh, now); /* what the others wanted sent */
 }
 
@@ -234,6 +235,7 @@ static void close_all(struct daemon *d)
     daemon_federation_close(d);
     if (d->mesh)
         daemon_mesh_close(d);
+    daemon_views_close(d);
     gossip_free(d->gossip);
     doubts_free(d->doubts);
     uv_run(&d->loop, UV_RUN_NOWAIT);

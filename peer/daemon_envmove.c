@@ -182,7 +182,7 @@ static void look(void *arg, const struct vi_id *env_id, const struct vi_id *home
         if (!e || g->state == HV_SHUTDOWN || g->incoming)
             continue;
         guests[n] = (struct survey_guest){.uuid = g->uuid, .env = e->def.id, .current_kb = g->current_kb,
-                                          .target_kb = g->target_kb, .movable = g->movable && !daemon_pinned(d, g->name),
+                                          .target_kb = g->target_kb, .movable = g->movable && !daemon_pinned(d, g->name) && !daemon_rules_pinned(d, e, &g->uuid),
                                           .running = g->state == HV_RUNNING};
         fed_domain_key(&guests[n++].home, e->def.home);
     }
@@ -222,7 +222,7 @@ int daemon_envmove_open(struct daemon *d, char *why, size_t cap)
     c.fault = daemon_fault;
     c.hooks = (struct envmove_hooks){.arg = d, .kin = kin, .representative = representative, .env = env, .hosts = hosts,
                                      .domains = domains, .look = look, .guest = guest, .arriving = arriving,
-                                     .can_take = can_take};
+                                     .can_take = can_take, .rules = daemon_rules_all};
     d->envmove = calloc(1, sizeof *d->envmove);
     if (d->envmove)
         d->envmove->core = envmoves_new(&c, &d->rng, daemon_now());

@@ -124,6 +124,7 @@ static void forget_env(struct daemon *d, struct env *e)
     daemon_switch_env_close(d, e);
     if (e->open)
         (void)agent_env_close(d->agent, &e->def.id, true, on_env_closed, d);
+    daemon_rules_forget(d, &e->def.id);
     memset(e, 0, sizeof *e);
 }
 
@@ -139,6 +140,7 @@ static void take_definition(struct daemon *d, const struct env_definition *def)
     if (e) {
         e->def = *def;
         daemon_switch_env_changed(d, e);
+        daemon_rules_reload(d, e);
         daemon_envs_participants(d); /* it may be elsewhere now, or not any more */
         return;
     }
@@ -154,6 +156,7 @@ static void take_definition(struct daemon *d, const struct env_definition *def)
         memset(e, 0, sizeof *e);
         e->used = true;
         e->def = *def;
+        daemon_rules_reload(d, e);
         daemon_event_done(d, daemon_event(d, "env", def->name, "environment %s is known, bridge %s",
                                           def->name, bridge));
         open_env(d, e);
@@ -189,6 +192,8 @@ void daemon_envs_record(struct daemon *d, unsigned kind, const struct vi_id *key
         daemon_envs_participants(d);
         return;
     }
+    if (kind == ENV_RECORD_RULES)
+        daemon_rules_record(d, key);
     if (kind != ENV_RECORD_DEFINITION || env_definition_decode(&def, r.bytes, r.len))
         return;
     /* what another domain removed it doesn't say for ever: no place is kept for it */
@@ -224,6 +229,7 @@ void daemon_envs_load(struct daemon *d)
 {
     (void)store_each(d->store, STORE_TAKES_PART, stored_list, d);
     (void)store_each(d->store, STORE_RECORD, stored_definition, d);
+    daemon_rules_load(d);
 }
 
 /* Signs a new version and publishes it. */
@@ -269,6 +275,7 @@ void daemon_envs_resign(struct daemon *d, bool all)
         if (!d->envs[i].used || cert_decode(&c, d->envs[i].def.cert, d->envs[i].def.cert_len) ||
             strcmp(c.domain, d->me.cert.domain))
             continue;
+        daemon_rules_resign(d, &d->envs[i], all);
         cert_peer_id(&signer, c.ed);
         orphan = daemon_keys_blocked(d, &signer);
         stale = !vi_id_equal(&c.authority, &d->me.cert.authority) && (all || vi_id_equal(&signer, &d->me.id));

@@ -166,6 +166,29 @@ bool daemon_gossip_definition(struct daemon *d, const struct gossip *g, const st
            !strcmp(e.home, c.domain) && env_record_verify(bytes, len, c.ed) == 0 && fed_room_definition(d, g, &e);
 }
 
+/* A page of rules: signed in its environment's home domain by who may, like the definition, which must be known. */
+bool daemon_gossip_rules(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+                         const uint8_t *bytes, size_t len)
+{
+    static struct env_rules r;
+    static struct env_definition def;
+    const struct env *e;
+    struct vi_id id;
+    struct cert c;
+    if (env_rules_decode(&r, bytes, len) || !(e = daemon_env_by_id(d, &r.env)))
+        return false;
+    def = e->def;
+    memcpy(def.cert, r.cert, sizeof def.cert);
+    def.cert_len = r.cert_len;
+    if (!(!strcmp(def.home, d->me.cert.domain) ? good_cert(d, r.cert, r.cert_len, &c) : daemon_federation_definition(d, &def, &c)))
+        return false;
+    cert_peer_id(&id, c.ed);
+    if (!vi_id_equal(&id, origin) || r.version != version || !(c.caps & CERT_ENV) || strcmp(def.home, c.domain))
+        return false;
+    env_rules_key(&id, &r.env, r.page);
+    return vi_id_equal(&id, key) && env_record_verify(bytes, len, c.ed) == 0;
+}
+
 static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const struct vi_id *origin,
                       uint64_t version, const uint8_t *bytes, size_t len)
 {
@@ -174,6 +197,8 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
     struct vi_id id;
     if (kind == ENV_RECORD_DEFINITION)
         return daemon_gossip_definition(d, d->gossip, key, origin, version, bytes, len);
+    if (kind == ENV_RECORD_RULES)
+        return daemon_gossip_rules(d, key, origin, version, bytes, len);
     if (daemon_federation_accepts(arg, kind, key, origin, version, bytes, len))
         return true;
     if (kind == ENV_RECORD_TAKES_PART) {

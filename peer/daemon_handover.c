@@ -367,6 +367,8 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
         admitted(w, VI_EAGAIN, "its environment isn't open here yet; in a few seconds it should be");
     else if (!d->hv_there)
         admitted(w, VI_EAGAIN, "no hypervisor here");
+    else if (daemon_rules_refuse(d, e, &fx->guest->uuid, &fx->peer, why))
+        admitted(w, VI_EREFUSED, why);
     else if (policy_can_take(d->policy, &needs, kb, pct, leased ? 0 : n, why, sizeof why))
         admitted(w, VI_EFULL, why);
     else if (d->hv->ops->can_receive(d->hv, &w->description, on_can_receive, w))

@@ -15,6 +15,7 @@
 #include "peer/envdef.h"
 #include "peer/events.h"
 #include "peer/history.h"
+#include "peer/hostview.h"
 #include "peer/identity.h"
 #include "peer/invites.h"
 #include "peer/journal.h"
@@ -58,10 +59,15 @@ struct env {
     unsigned expecting;    /* handovers that bring one */
     bool attached;         /* a LAN is bridged into it here */
     vi_time lingers_until; /* a guest has just gone: what still comes for it is passed on */
+    uint32_t priority; /* daemon_rules.c */
+    unsigned n_rules;
+    struct policy_rule rule[ENV_RULES];
+    uint8_t rule_page[ENV_RULES];
     unsigned n_participants;
     struct vi_id participants[ENV_PARTICIPANTS]; /* other hosts */
 };
 
+#define DAEMON_GUEST_NAMES 1024
 #define OWNED_MAX   1024
 #define JOURNALLING 512
 
@@ -126,6 +132,10 @@ struct daemon {
     bool drained;
     bool said_empty; /* daemon_placement.c */
     vi_time placement_again;
+    struct {
+        struct vi_id guest, from;
+        vi_time until;
+    } ordered; /* an operator's order to take it in against a rule: the latest */
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct envmove_daemon *envmove; /* daemon_envmove.h */
@@ -140,6 +150,9 @@ struct daemon {
     } journalling[JOURNALLING];
     struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
+    struct daemon_views *views[4]; /* questions under way: daemon_view.c */
+    struct { uint8_t tag[POLICY_RULE_TAG]; char name[HOSTVIEW_NAME]; } guest_name[DAEMON_GUEST_NAMES]; /* on other hosts, as last told */
+    unsigned next_guest_name; /* the oldest gives way */
     struct gossip *gossip;
     struct doubts *doubts; /* who was suspected, by whom, how it ended */
     vi_time next_standing, aside_since;
@@ -268,6 +281,8 @@ void daemon_policy_domain_load(struct daemon *d, struct fed_summary *s);
 void daemon_gossip_encode_addr(struct gossip_addr *out, const struct mesh_addr *a);
 bool daemon_gossip_definition(struct daemon *d, const struct gossip *g, const struct vi_id *key, const struct vi_id *origin,
                               uint64_t version, const uint8_t *bytes, size_t len);
+bool daemon_gossip_rules(struct daemon *d, const struct vi_id *key, const struct vi_id *origin, uint64_t version,
+                         const uint8_t *bytes, size_t len);
 
 /* daemon_envs.c */
 int daemon_env_allow(struct daemon *d, const char *name, const char *domain, bool allow, char *why, size_t cap);
@@ -288,6 +303,40 @@ int daemon_env_remove(struct daemon *d, const char *name, char *why, size_t cap)
  * under an older authority (all: everybody's), and those of hosts that were revoked. */
 void daemon_envs_resign(struct daemon *d, bool all);
 
+/* daemon_rules.c, daemon_rules_rpc.c: where guests may be by their environments' rules; priorities. The changes are of our
+ * own domain's environments only: VI_ENOTFOUND, VI_EAUTH, VI_EFULL, with why. */
+void daemon_rules_load(struct daemon *d);
+void daemon_rules_reload(struct daemon *d, struct env *e);
+void daemon_rules_record(struct daemon *d, const struct vi_id *key);
+void daemon_rules_forget(struct daemon *d, const struct vi_id *env);
+void daemon_rules_resign(struct daemon *d, struct env *e, bool all); /* as daemon_envs_resign() */
+int daemon_rules_add(struct daemon *d, const char *name, struct policy_rule *rule, char *why, size_t cap);
+int daemon_rules_remove(struct daemon *d, const char *name, unsigned number, char *why, size_t cap);
+int daemon_rules_priority(struct daemon *d, const char *name, unsigned priority, char *why, size_t cap);
+void daemon_rules_snapshot(struct daemon *d, struct policy_snapshot *s);
+/* Does a rule forbid the guest that host? With the rule. */
+bool daemon_rules_against(struct daemon *d, const struct env *e, const struct vi_id *guest, const struct vi_id *host,
+                          char text[POLICY_RULE_TEXT]);
+const struct policy_rules *daemon_rules_all(void *arg); /* of all environments, without places; for envmove_hooks */
+bool daemon_rules_broken(struct daemon *d, const struct env *e, const struct policy_rule *rule); /* by a guest here */
+const struct policy_rules *daemon_rules_of(void *arg, const struct vi_id *env); /* for the envmake core; NULL: none */
+/* Is a guest with this tag anywhere, as far as this host knows? */
+bool daemon_rules_placed(struct daemon *d, const struct env *e, const uint8_t tag[POLICY_RULE_TAG]);
+bool daemon_rules_pinned(struct daemon *d, const struct env *e, const struct vi_id *guest); /* to this host */
+/* May a guest come in here? Not if a rule forbids it and no operator ordered it. */
+bool daemon_rules_refuse(struct daemon *d, const struct env *e, const struct vi_id *guest, const struct vi_id *from,
+                         char why[POLICY_RULE_TEXT]);
+int daemon_rules_ordered(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len); /* CALL_TAKE_IN */
+/* Tells the destination that an operator orders it, then begins the handover; answers the call. */
+int daemon_rules_order(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, struct rpc_call *call);
+int daemon_rules_named(struct daemon *d, const uint8_t *body, size_t len, uint8_t *out); /* CALL_GUEST */
+#define DAEMON_RULES_FIELDS 2
+void daemon_rules_write(struct daemon *d, struct vi_writer *w, const struct env *e); /* fields priority, rules */
+void daemon_talks_snapshot(struct daemon *d, vi_time now, struct policy_snapshot *s); /* daemon_talks.c: who talks with whom */
+void daemon_do_env_rule(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_rule_remove(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_rules(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_priority(void *arg, struct rpc_call *call, struct vi_reader *params);
 /* daemon_keys.c: who is trusted, revoked, and may do what. The judgements are of our own domain's. */
 int daemon_keys_open(struct daemon *d, char *why, size_t cap);
 void daemon_keys_load(struct daemon *d); /* what the store has, into the gossip */
@@ -426,6 +475,45 @@ void daemon_name_ambiguous(struct rpc_call *call, const char *name, unsigned mea
 /* A living member by name or whole id, this host too: 0, VI_ENOTFOUND or VI_EEXIST (two have that name); the call is answered
  * then, if there is one. */
 int daemon_member_by_name(struct daemon *d, struct rpc_call *call, const char *name, struct vi_id *id);
+
+/* daemon_guestname.c: names of guests, by tag (policy/rules.h); NULL: not known here. Borrowed until the next turn. */
+const char *daemon_guest_name(const struct daemon *d, const uint8_t tag[POLICY_RULE_TAG]);
+/* Asks the environment's hosts in this domain for the names of its guests, then goes on with the call: perhaps at once, with those that
+ * are known. An environment that is gone by then: the call is answered with that. */
+typedef void daemon_names_then(struct daemon *d, struct rpc_call *call, const struct env *e);
+void daemon_names_ask(struct daemon *d, struct rpc_call *call, const struct env *e, daemon_names_then *then);
+
+/* daemon_view.c: hosts in detail, this one's and those of the domain's members */
+#define VIEWS_MOST 64 /* hosts of one question; more aren't asked */
+
+struct daemon_view {
+    struct vi_id id;
+    char name[CERT_NAME_MAX + 1];
+    bool asked, known; /* known: it told everything */
+    struct hostview host;
+    unsigned n;    /* guests got */
+    struct hostview_guest *guest; /* [HOSTVIEW_GUESTS] */
+};
+struct daemon_views {
+    struct daemon *d;
+    unsigned n, left;
+    unsigned unasked; /* members beyond VIEWS_MOST */
+    struct daemon_view view[VIEWS_MOST];
+    void (*done)(struct daemon_views *v);
+    void *arg;
+};
+int daemon_view_answer(struct daemon *d, const uint8_t *body, size_t len, uint8_t *out); /* CALL_VIEW */
+void daemon_view_own(struct daemon *d, struct hostview *h, struct hostview_guest guests[HOSTVIEW_GUESTS]);
+/* Is the question about this member? It is asked first when there are more than can be asked. */
+typedef bool daemon_views_wanted(void *arg, struct daemon *d, const struct vi_id *id, const char *name);
+/* Asks this host and the living members of the domain (wanted NULL: those with the most room first; or one host alone), and then calls
+ * done, never from inside; what it is handed is freed when it returns, and so is arg, which is of malloc(). An error, VI_ENOMEM, VI_EFULL
+ * (too many such questions at once): arg is still the caller's. */
+int daemon_views_ask(struct daemon *d, daemon_views_wanted *wanted, void (*done)(struct daemon_views *v), void *arg);
+int daemon_views_ask_hosts(struct daemon *d, const struct vi_id *hosts, unsigned n, void (*done)(struct daemon_views *v), void *arg); /* these alone */
+int daemon_views_ask_one(struct daemon *d, const struct vi_id *host, void (*done)(struct daemon_views *v), void *arg);
+void daemon_views_tick(struct daemon *d);
+void daemon_views_close(struct daemon *d);
 
 /* daemon_explain.c */
 void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);

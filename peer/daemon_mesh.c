@@ -162,8 +162,14 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_dial_splice(arg, from, body, len);
     case CALL_ENVMOVE:
         return daemon_envmove_asked(arg, from, body, len, out);
+    case CALL_TAKE_IN:
+        return daemon_rules_ordered(arg, from, body, len);
+    case CALL_GUEST:
+        return daemon_rules_named(arg, body, len, out);
     case CALL_MOVES:
         return daemon_policy_moves(arg, body, len, out);
+    case CALL_VIEW:
+        return daemon_view_answer(arg, body, len, out);
     case CALL_RENEW:
         return daemon_renew_answer(arg, from, body, len, out);
     case CALL_REVOKED:

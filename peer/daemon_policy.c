@@ -163,10 +163,13 @@ static void evaluate(struct daemon *d, vi_time now)
     for (unsigned i = 0; i < ENV_MAX; i++)
         if (d->envs[i].used) {
             envs[s->n_envs].id = d->envs[i].def.id;
+            envs[s->n_envs].priority = d->envs[i].priority;
             envs[s->n_envs++].shares = d->envs[i].def.shares;
         }
     s->guests = guests;
     s->envs = envs;
+    daemon_rules_snapshot(d, s);
+    daemon_talks_snapshot(d, now, s);
     policy_step(d->policy, now, &ev);
     daemon_placement_evaluated(d, now);
     daemon_envmove_evaluated(d);
@@ -521,12 +524,15 @@ void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *param
 void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct daemon *d = arg;
-    char name[128], host[128], why[HANDOVER_WHY] = "";
+    char name[128], host[128], rule[POLICY_RULE_TEXT], why[HANDOVER_WHY] = "";
     const struct hv_guest *g;
     struct vi_id peer;
+    uint64_t force = 0;
+    bool ruled;
     int err;
     if (!rpc_param_text(call, *params, "guest", true, name, sizeof name) ||
-        !rpc_param_text(call, *params, "host", false, host, sizeof host))
+        !rpc_param_text(call, *params, "host", false, host, sizeof host) ||
+        !rpc_param_uint(call, *params, "force", 1, &force))
         return;
     g = daemon_guest_find(d, name);
     if (!g || !daemon_guest_env(d, g)) {
@@ -545,8 +551,15 @@ void daemon_do_migrate(void *arg, struct rpc_call *call, struct vi_reader *param
         return;
     }
     err = host[0] ? 0 : policy_operator_choice(d->policy, daemon_now(), &g->uuid, &peer, why, sizeof why);
+    ruled = !err && daemon_rules_against(d, daemon_guest_env(d, g), &g->uuid, &peer, rule);
+    if (ruled && !force) {
+        rpc_error(call, VI_EREFUSED, "%s may not go to %s: %s; --force moves it all the same", g->name,
+                  daemon_member_name(d, &peer), rule);
+        return;
+    }
     if (!err)
-        err = daemon_handover_start(d, &g->uuid, &peer, "ordered by an operator", call, why, sizeof why);
+        err = ruled ? daemon_rules_order(d, &g->uuid, &peer, call)
+                    : daemon_handover_start(d, &g->uuid, &peer, "ordered by an operator", call, why, sizeof why);
     if (err)
         rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
 }

@@ -76,6 +76,8 @@ static bool do_accept(void *arg, uint8_t kind, const struct vi_id *key, const st
     struct daemon *d = arg;
     if (kind == ENV_RECORD_DEFINITION)
         return daemon_gossip_definition(d, d->fed->gossip, key, origin, version, bytes, len);
+    if (kind == ENV_RECORD_RULES)
+        return daemon_gossip_rules(d, key, origin, version, bytes, len);
     return kind != FED_RECORD_TRUST && kind != FED_RECORD_VIEW &&
            fed_accept(d, d->fed->gossip, kind, key, origin, version, bytes, len);
 }
@@ -405,6 +407,14 @@ static bool shared_tag(struct daemon *d, const uint8_t tag[ENV_TAG_SIZE])
     return false;
 }
 
+/* A page of rules of an environment that is at home here (ours), or that we have from another domain. */
+static bool rules_of(struct daemon *d, const struct gossip_record *r, bool ours)
+{
+    static struct env_rules page;
+    const struct env *e = env_rules_decode(&page, r->bytes, r->len) ? NULL : daemon_env_by_id(d, &page.env);
+    return e && ours == !strcmp(e->def.home, d->me.cert.domain) && (!ours || e->def.n_allowed);
+}
+
 /* Does a record of the domain's store concern others? */
 static bool goes_out(struct daemon *d, const struct gossip_record *r)
 {
@@ -413,6 +423,8 @@ static bool goes_out(struct daemon *d, const struct gossip_record *r)
     struct cert c;
     if (r->kind == ENV_RECORD_DEFINITION)
         return !env_definition_decode(&e, r->bytes, r->len) && e.n_allowed && !strcmp(e.home, d->me.cert.domain);
+    if (r->kind == ENV_RECORD_RULES)
+        return rules_of(d, r, true);
     if (r->kind != FED_RECORD_PRESENCE || fed_presence_decode(&p, r->bytes, r->len) ||
         cert_decode(&c, p.cert, p.cert_len) || strcmp(c.domain, d->me.cert.domain))
         return false;
@@ -433,6 +445,8 @@ static bool comes_in(struct daemon *d, const struct gossip_record *r)
     if (r->kind == ENV_RECORD_DEFINITION)
         return !env_definition_decode(&e, r->bytes, r->len) && strcmp(e.home, d->me.cert.domain) &&
                (env_allows(&e, d->me.cert.domain) || daemon_env_by_id(d, &e.id));
+    if (r->kind == ENV_RECORD_RULES)
+        return rules_of(d, r, false);
     if (r->kind != FED_RECORD_PRESENCE || fed_presence_decode(&p, r->bytes, r->len) ||
         cert_decode(&c, p.cert, p.cert_len) || !strcmp(c.domain, d->me.cert.domain))
         return false;
@@ -485,7 +499,7 @@ static void carry_over(struct daemon *d)
         memcpy(b, r.bytes, r.len);
         if (!has_room(d, &r) || put(d->gossip, r.kind, &r.key, &r.origin, r.version, b, r.len, r.age))
             continue;
-        if (r.kind == ENV_RECORD_DEFINITION)
+        if (r.kind == ENV_RECORD_DEFINITION || r.kind == ENV_RECORD_RULES)
             daemon_envs_record(d, r.kind, &r.key);
         else
             fed_take(d, r.kind, b, r.len, r.age);

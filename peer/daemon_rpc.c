@@ -198,7 +198,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
         return;
     env_bridge_name(&e->def.id, bridge);
     snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
-    vi_write_map(w, 12 + DAEMON_SWITCH_FIELDS);
+    vi_write_map(w, 12 + DAEMON_SWITCH_FIELDS + DAEMON_RULES_FIELDS);
     put_text(w, "name", e->def.name);
     put_bool(w, "strict", e->def.strict);
     put_text(w, "id", vi_id_format(&e->def.id, id));
@@ -207,6 +207,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
     put_uint(w, "shares", e->def.shares);
     put_text(w, "home", e->def.home);
     write_env_people(d, w, e);
+    daemon_rules_write(d, w, e);
     daemon_switch_write_env(d, w, e);
     daemon_datapath_write_env(d, w, e);
     daemon_attach_write_env(d, w, e);
@@ -222,7 +223,7 @@ static void do_env_show(void *arg, struct rpc_call *call, struct vi_reader *para
         return;
     e = daemon_env_by_name(d, name);
     if (e)
-        answer_env(d, call, e);
+        daemon_names_ask(d, call, e, answer_env);
     else
         rpc_error(call, VI_ENOTFOUND, "there is no environment `%s`; `violin env list` shows them", name);
 }
@@ -231,17 +232,20 @@ static void do_env_create(void *arg, struct rpc_call *call, struct vi_reader *pa
 {
     struct daemon *d = arg;
     char name[128], why[300] = "";
-    uint64_t shares = 100, strict = 0;
+    uint64_t shares = 100, strict = 0, priority = ENV_PRIORITY;
     int err;
     if (!rpc_param_text(call, *params, "name", true, name, sizeof name) ||
         !rpc_param_uint(call, *params, "shares", ENV_SHARES_MAX, &shares) ||
-        !rpc_param_uint(call, *params, "strict", 1, &strict))
+        !rpc_param_uint(call, *params, "strict", 1, &strict) ||
+        !rpc_param_uint(call, *params, "priority", ENV_PRIORITY_MAX, &priority))
         return;
     err = daemon_env_create(d, name, (unsigned)shares, strict == 1, why, sizeof why);
     if (!err && !daemon_env_by_name(d, name)) {
         err = VI_EFULL;
         snprintf(why, sizeof why, "no room for another environment here");
     }
+    if (!err)
+        err = daemon_rules_priority(d, name, (unsigned)priority, why, sizeof why);
     if (err)
         rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
     else
@@ -427,6 +431,10 @@ const struct rpc_entry daemon_methods[] = {
     {"env.move.show", daemon_do_env_move_show, false},
     {"env.move.cancel", daemon_do_env_move_cancel, true},
     {"env.limit", do_env_limit, true},
+    {"env.rule", daemon_do_env_rule, true},
+    {"env.rule.remove", daemon_do_env_rule_remove, true},
+    {"env.rules", daemon_do_env_rules, false},
+    {"env.priority", daemon_do_env_priority, true},
     {"env.attach", daemon_do_env_attach, true},
     {"env.detach", daemon_do_env_detach, true},
     {"events", do_events, false},

@@ -96,12 +96,17 @@ static void write_place(struct daemon *d, struct vi_writer *w, const struct swit
 {
     static const uint8_t v4[12] = {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff};
     char text[INET6_ADDRSTRLEN], uuid[VI_UUID_TEXT];
-    vi_write_map(w, p->learned ? 4 : 7);
+    uint8_t tag[POLICY_RULE_TAG];
+    const char *name;
+    policy_rule_tag(&p->guest, tag);
+    name = p->learned ? NULL : daemon_guest_name(d, tag);
+    vi_write_map(w, p->learned ? 4 : 8);
     put_text(w, "mac", mac_text(p->mac, text));
     put_text(w, "host", name_of(d, &p->peer));
     put_bool(w, "learned", p->learned);
     if (!p->learned) {
         put_text(w, "guest", vi_uuid_format(&p->guest, uuid));
+        put_text(w, "name", name ? name : uuid);
         put_uint(w, "epoch", p->epoch);
         put_bool(w, "pinned", p->pinned);
     }
