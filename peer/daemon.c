@@ -3,7 +3,7 @@
  * Once a turn, before the loop waits, pump() takes the cores' effects and sets the timer to the
  * earliest deadline. When the timer fires, the sockets are drained first: libuv 1.44 runs timers
  * before it polls, and a verdict about others must not come before what they sent was read. */
-#include "peer/daemon_internal.h"
+#include "peer/daemon_image.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -73,7 +73,7 @@ static vi_time earliest(struct daemon *d)
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
                    daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d),
-                   daemon_now() + VI_SEC};
+                   daemon_image_deadline(d), daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
         if (t[i] < min)
@@ -95,6 +95,7 @@ static void step_all(struct daemon *d)
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
         daemon_envmove_pump(d, now);
+        daemon_image_tick(d, now);
         daemon_handover_pump(d, now);
     }
     daemon_gossip_pump(d, now);
@@ -201,6 +202,8 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
         err = daemon_envmove_open(d, why, cap);
     if (!err)
         err = daemon_handover_open(d, why, cap);
+    if (!err)
+        err = daemon_image_open(d, why, cap);
     if (err)
         return err;
     d->rpc = rpc_open(&d->loop, d->cfg.socket, d->cfg.group, daemon_methods, d, why, cap);
@@ -226,6 +229,7 @@ static void close_all(struct daemon *d)
     uv_prepare_stop(&d->prepare); /* the loop still turns below, without what a turn needs */
     uv_timer_stop(&d->wake);
     rpc_close(d->rpc);
+    daemon_image_close(d);
     daemon_handover_close(d);
     daemon_policy_close(d);
     daemon_attach_close(d);
@@ -243,6 +247,7 @@ static void close_all(struct daemon *d)
     for (int i = 0; i < 100 && uv_loop_close(&d->loop) == UV_EBUSY; i++)
         uv_run(&d->loop, UV_RUN_NOWAIT);
     daemon_handover_free(d);
+    daemon_image_free(d);
     daemon_envmove_free(d);
     daemon_keys_free(d);
     invites_free(d->invites);

@@ -15,7 +15,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
-#include "peer/daemon_internal.h"
+#include "peer/daemon_image.h"
 
 #define DIRECT_TIME     (6 * VI_SEC)
 #define DIRECT_UNLIKELY (2 * VI_SEC) /* behind a NAT, or relayed */
@@ -282,15 +282,23 @@ fail:
 
 /* ---- asked by others ---- */
 
+/* Is a stream with that purpose waited for? */
+static bool expected(struct daemon *d, const struct vi_id *from, const uint8_t *purpose, size_t len)
+{
+    struct vi_id stream;
+    memcpy(stream.b, purpose, VI_ID_SIZE);
+    return len == VI_ID_SIZE &&
+           (handover_expects_stream(d->handovers, &stream, from) || daemon_image_expects(d, &stream, from));
+}
+
 int daemon_dial_connect(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len)
 {
-    struct vi_id whom = *from, handover;
+    struct vi_id whom = *from;
     struct mesh_addr to;
     bool likely;
-    if (len != CONNECT_HEAD + VI_ID_SIZE || (body[0] != BULK_REVERSE && body[0] != BULK_JOIN))
+    if (len < CONNECT_HEAD + VI_ID_SIZE || (body[0] != BULK_REVERSE && body[0] != BULK_JOIN))
         return VI_EPROTO;
-    memcpy(handover.b, body + CONNECT_HEAD, VI_ID_SIZE);
-    if (daemon_keys_blocked(d, from) || !d->bulk || !handover_expects_stream(d->handovers, &handover, from))
+    if (daemon_keys_blocked(d, from) || !d->bulk || !expected(d, from, body + CONNECT_HEAD, len - CONNECT_HEAD))
         return VI_EREFUSED;
     if (body[0] == BULK_JOIN)
         memcpy(whom.b, body + 1 + BULK_TOKEN, VI_ID_SIZE);

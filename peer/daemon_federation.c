@@ -278,7 +278,8 @@ bool daemon_federation_may_ask(struct daemon *d, const struct vi_id *from, unsig
         return true;
     f = fed_find(d, c.domain);
     return f && (method == CALL_REDIRECT ||
-                 (method == CALL_LOAD && f->trust.limits.guests > 0 && fed_takes_part(d, from)));
+                 (method == CALL_LOAD && f->trust.limits.guests > 0 && fed_takes_part(d, from)) ||
+                 ((method == CALL_IMAGE_FIND || method == CALL_IMAGE_SEND) && fed_takes_part(d, from))); /* judged by image */
 }
 
 bool daemon_federation_key_of(const struct daemon *d, const struct vi_id *peer, uint8_t pk[32])

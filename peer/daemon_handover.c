@@ -15,6 +15,7 @@
 #include "peer/base/err.h"
 #include "peer/base/log.h"
 #include "peer/daemon_dial.h"
+#include "peer/daemon_image.h"
 #include "peer/rpc_write.h"
 
 #define WAIT_WORTH_SAYING (15 * VI_SEC)
@@ -310,7 +311,7 @@ static int on_stream(void *arg, const struct vi_id *peer, const uint8_t *purpose
         return -1;
     memcpy(ev.id.b, purpose, VI_ID_SIZE);
     if (!handover_expects_stream(d->handovers, &ev.id, peer))
-        return -1;
+        return daemon_image_stream(d, peer, purpose, len, done, done_arg);
     t = transit_of(d, &ev.id, true);
     w = wait_for(d, &ev.id);
     if (!t || !w || t->fd >= 0 || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sv) < 0) {
@@ -335,7 +336,12 @@ static void admitted(struct waiting *w, int err, const char *why)
 
 static void on_can_receive(void *arg, int err, const char *detail)
 {
-    admitted(arg, err, detail);
+    struct waiting *w = arg;
+    char why[HANDOVER_WHY];
+    snprintf(why, sizeof why, "%s", detail);
+    if (err == VI_ENOTFOUND) /* only its images are missing: the source's next offer may find them here */
+        daemon_image_needed(w->d, &w->description, &w->peer, why, sizeof why);
+    admitted(w, err, why);
 }
 
 static void do_admit(struct daemon *d, const struct handover_effect *fx)
@@ -349,6 +355,8 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     unsigned n;
     bool leased;
     const struct env *e = daemon_env_by_id(d, &fx->guest->env);
+    if (w)
+        w->peer = fx->peer;
     if (!w || describe_of(&w->description, fx->guest) || !vi_id_equal(&w->description.uuid, &fx->guest->uuid)) {
         free(w);
         ev.why = "the guest's description can't be read";

@@ -45,6 +45,7 @@ enum warning {
     WARN_ATTACH,
     WARN_DRAIN,
     WARN_PLACEMENT, /* other members have another */
+    WARN_IMAGE, /* a host that gives wrong ones */
     WARNINGS
 };
 
@@ -150,6 +151,7 @@ struct daemon {
     } journalling[JOURNALLING];
     struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
+    struct images_daemon *images; /* daemon_image.h */
     struct daemon_views *views[4]; /* questions under way: daemon_view.c */
     struct { uint8_t tag[POLICY_RULE_TAG]; char name[HOSTVIEW_NAME]; } guest_name[DAEMON_GUEST_NAMES]; /* on other hosts, as last told */
     unsigned next_guest_name; /* the oldest gives way */

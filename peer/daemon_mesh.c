@@ -10,6 +10,7 @@
 #include "peer/base/log.h"
 #include "peer/daemon_dial.h"
 #include "peer/daemon_envmove.h"
+#include "peer/daemon_image.h"
 #include "peer/netaddr.h"
 
 static void on_deliver(void *arg, const struct vi_id *from, unsigned channel, const uint8_t *data,
@@ -160,6 +161,12 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_dial_connect(arg, from, body, len);
     case CALL_SPLICE:
         return daemon_dial_splice(arg, from, body, len);
+    case CALL_IMAGE_FIND:
+        return daemon_image_find(arg, from, body, len, out);
+    case CALL_IMAGE_SEND:
+        return daemon_image_send(arg, from, body, len);
+    case CALL_IMAGE_LACKS:
+        return daemon_image_lacks(arg, body, len, out);
     case CALL_ENVMOVE:
         return daemon_envmove_asked(arg, from, body, len, out);
     case CALL_TAKE_IN:

@@ -1,5 +1,6 @@
 /* The daemon and the policy: snapshots in, balloons, weights and moves out; what people ask of it. */
 #include "peer/daemon_federation.h"
+#include "peer/daemon_image.h"
 #include "peer/federation.h"
 
 #include <stdio.h>
@@ -187,14 +188,45 @@ static void on_done(void *arg, int err, const char *detail)
 struct probing {
     struct daemon *d;
     struct vi_id peer, guest;
+    unsigned lacks;
+    uint8_t load[CALL_BODY_MAX]; /* its first answer */
+    size_t len;
 };
+
+/* What came of it: nobody says how many images it lacks where there are none, or from before there were any. */
+static void probed(struct probing *p, int err, uint64_t lacks_kb)
+{
+    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = p->guest, .peer = p->peer, .err = err, .data = p->load,
+                              .len = p->len, .lacks = p->lacks, .lacks_kb = lacks_kb};
+    policy_step(p->d->policy, daemon_now(), &ev);
+    free(p);
+}
+
+static void on_lacks(void *arg, int err, const uint8_t *body, size_t len)
+{
+    struct probing *p = arg;
+    struct vi_reader r;
+    vi_reader_init(&r, body, err ? 0 : len);
+    if (vi_read_array(&r, 2) == 2 && vi_read_uint(&r, 1) == 1)
+        p->lacks = (unsigned)vi_read_uint(&r, UINT32_MAX);
+    if (r.err)
+        p->lacks = 0;
+    probed(p, 0, 0);
+}
 
 static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
 {
     struct probing *p = arg;
-    struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = p->guest, .peer = p->peer, .err = err, .data = body, .len = len};
-    policy_step(p->d->policy, daemon_now(), &ev);
-    free(p);
+    uint8_t question[CALL_BODY_MAX];
+    size_t n = err ? 0 : daemon_image_ask_lacks(p->d, &p->guest, question);
+    p->len = err ? 0 : len;
+    if (p->len)
+        memcpy(p->load, body, p->len);
+    p->lacks = 0;
+    if (err)
+        probed(p, err, 0);
+    else if (!n || calls_ask(p->d->calls, daemon_now(), &p->peer, CALL_IMAGE_LACKS, question, n, on_lacks, p))
+        probed(p, 0, 0);
 }
 
 static void probe(struct daemon *d, vi_time now, const struct policy_effect *fx)

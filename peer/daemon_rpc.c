@@ -8,6 +8,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/trace.h"
+#include "peer/daemon_image.h"
 #include "peer/rpc_write.h"
 #include "peer/version.h"
 
@@ -448,6 +449,14 @@ const struct rpc_entry daemon_methods[] = {
     {"handover.resolve", daemon_do_handover_resolve, true},
     {"mode.get", do_mode_get, false},
     {"mode.set", do_mode_set, true},
+    {"image.list", daemon_do_image_list, false},
+    {"image.show", daemon_do_image_show, false},
+    {"image.fetch", daemon_do_image_fetch, true},
+    {"image.cancel", daemon_do_image_cancel, true},
+    {"image.remove", daemon_do_image_remove, true},
+    {"image.begin", daemon_do_image_begin, true},
+    {"image.add", daemon_do_image_add, true},
+    {"image.adding", daemon_do_image_adding, false},
     {"drain", daemon_do_drain, true},
     {"drain.show", daemon_do_drain_show, false},
     {"undrain", daemon_do_undrain, true},
