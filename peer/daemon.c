@@ -3,6 +3,7 @@
  * Once a turn, before the loop waits, pump() takes the cores' effects and sets the timer to the
  * earliest deadline. When the timer fires, the sockets are drained first: libuv 1.44 runs timers
  * before it polls, and a verdict about others must not come before what they sent was read. */
+#include "peer/daemon_disk_rpc.h"
 #include "peer/daemon_image.h"
 
 #include <errno.h>
@@ -92,6 +93,7 @@ static void step_all(struct daemon *d)
         daemon_gossip_address(d, now);
         daemon_federation_pump(d, now);
         daemon_guests_tick(d, now);
+        daemon_disks_tick(d, now);
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
         daemon_envmove_pump(d, now);
@@ -184,6 +186,10 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
         err = daemon_switch_open_sockets(d, why, cap);
     if (!err)
         err = daemon_guests_open(d, link_fd, why, cap);
+    if (!err)
+        err = daemon_disks_open(d, agent_client_disks(d->agent), why, cap);
+    if (!err)
+        err = daemon_disk_rpc_open(d, why, cap);
     if (err)
         return err;
     daemon_find_address(d, NULL);
@@ -248,6 +254,8 @@ static void close_all(struct daemon *d)
         uv_run(&d->loop, UV_RUN_NOWAIT);
     daemon_handover_free(d);
     daemon_image_free(d);
+    daemon_disk_rpc_free(d);
+    daemon_disks_free(d);
     daemon_envmove_free(d);
     daemon_keys_free(d);
     invites_free(d->invites);

@@ -15,6 +15,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_disk.h"
 #include "peer/daemon_image.h"
 
 #define DIRECT_TIME     (6 * VI_SEC)
@@ -119,6 +120,13 @@ void daemon_dial_cancel(struct dial *l)
 uint64_t daemon_dial_bytes(const struct dial *l)
 {
     return l->bulk ? bulk_bytes(l->bulk) : 0;
+}
+
+void daemon_dial_limit(struct dial *l, uint64_t bandwidth)
+{
+    l->bandwidth = bandwidth;
+    if (l->bulk)
+        bulk_limit(l->bulk, bandwidth);
 }
 
 /* ---- attempts ---- */
@@ -286,6 +294,8 @@ fail:
 static bool expected(struct daemon *d, const struct vi_id *from, const uint8_t *purpose, size_t len)
 {
     struct vi_id stream;
+    if (len == DISK_PURPOSE)
+        return daemon_disk_expects(d, from, purpose);
     memcpy(stream.b, purpose, VI_ID_SIZE);
     return len == VI_ID_SIZE &&
            (handover_expects_stream(d->handovers, &stream, from) || daemon_image_expects(d, &stream, from));

@@ -15,6 +15,7 @@ struct dial *daemon_dial(struct daemon *d, const struct vi_id *peer, const void 
                          uint64_t bandwidth, bulk_done *done, void *arg, char *why, size_t cap);
 void daemon_dial_cancel(struct dial *l); /* done is called with VI_ECANCELED, later */
 uint64_t daemon_dial_bytes(const struct dial *l);
+void daemon_dial_limit(struct dial *l, uint64_t bandwidth); /* from now on */
 /* Answers to CALL_CONNECT ("connect to me, or to that relay, for a stream of mine") and CALL_SPLICE ("join two
  * connections that will say this token"): a length or a vi_err. */
 int daemon_dial_connect(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len);

@@ -84,6 +84,21 @@ static void say_changes(struct daemon *d, const struct hv_guest *guests, unsigne
     }
 }
 
+/* A handover has so many disks. */
+static void pin_those_with_many_disks(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        struct hv_guest *g = &d->guests[i];
+        unsigned n = 0;
+        for (unsigned k = 0; k < g->n_disks; k++)
+            n += g->disks[k].kind == HV_DISK_MOVABLE;
+        if (g->movable && n > HANDOVER_DISKS) {
+            g->movable = false;
+            snprintf(g->why_not, sizeof g->why_not, "%u disks would have to move with it: %d can", n, HANDOVER_DISKS);
+        }
+    }
+}
+
 static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned n)
 {
     struct daemon *d = arg;
@@ -96,6 +111,7 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     withdraw_gone(d, guests, n);
     memcpy(d->guests, guests, n * sizeof *guests);
     d->n_guests = n;
+    pin_those_with_many_disks(d);
     d->listed = true;
     d->listed_at = daemon_now();
     count_guests(d);

@@ -15,6 +15,7 @@
 #include "peer/base/err.h"
 #include "peer/base/log.h"
 #include "peer/daemon_dial.h"
+#include "peer/daemon_disk.h"
 #include "peer/daemon_image.h"
 #include "peer/rpc_write.h"
 
@@ -28,7 +29,17 @@ struct waiting { /* a callback's way back */
     unsigned n_macs;
     uint8_t macs[TRANSFER_MACS][6];
     struct hv_description description;
+    struct vi_id bases[HANDOVER_DISKS];
 };
+
+/* Borrowed until the loop's next turn. */
+struct transit *daemon_transit(const struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; d->transits && i < HANDOVERS_MAX; i++)
+        if (d->transits[i].used && vi_id_equal(&d->transits[i].id, id))
+            return &d->transits[i];
+    return NULL;
+}
 
 static struct transit *transit_of(struct daemon *d, const struct vi_id *id, bool make)
 {
@@ -182,6 +193,26 @@ static void on_queried(void *arg, int err, const struct hv_guest *guests, unsign
     free(w);
 }
 
+static struct moved *moved_of(struct daemon *d, const struct vi_id *id)
+{
+    for (unsigned i = 0; i < HANDOVERS_MAX; i++)
+        if (vi_id_equal(&d->moved[i].id, id))
+            return &d->moved[i];
+    return NULL;
+}
+
+static void keep_figures(struct daemon *d, const struct vi_id *id)
+{
+    struct moved *m = moved_of(d, id);
+    struct disk_figures f;
+    daemon_disk_figures(d, id, &f);
+    if (!m) {
+        m = &d->moved[d->next_moved];
+        d->next_moved = (d->next_moved + 1) % HANDOVERS_MAX;
+    }
+    *m = (struct moved){.id = *id, .bytes = daemon_handover_bytes(d, id), .disk_bytes = f.bytes};
+}
+
 static void on_stream_done(void *arg, int err, const char *why, uint64_t bytes)
 {
     struct waiting *w = arg;
@@ -190,6 +221,8 @@ static void on_stream_done(void *arg, int err, const char *why, uint64_t bytes)
     if (t) {
         t->dial = NULL;
         t->bytes = bytes;
+        if (t->over)
+            keep_figures(w->d, &w->id);
         t->used = !t->over;
     }
     if (err)
@@ -289,9 +322,9 @@ static void do_hv(struct daemon *d, const struct handover_effect *fx)
     case HANDOVER_OP_DESTROY:
         err = d->hv->ops->destroy(d->hv, fx->domid, &w->guest, on_hv_done, w);
         break;
-    default: /* no guest here has disks that move */
-        err = VI_EUNSUPPORTED;
-        break;
+    default:
+        daemon_disk_do(d, fx, on_hv_done, w);
+        return;
     }
     if (err)
         hv_ended(w, err, "the hypervisor can't be asked", 0);
@@ -307,6 +340,8 @@ static int on_stream(void *arg, const struct vi_id *peer, const uint8_t *purpose
     struct waiting *w;
     struct transit *t;
     int sv[2];
+    if (len == DISK_PURPOSE)
+        return daemon_disk_stream(d, peer, purpose, done, done_arg);
     if (len != VI_ID_SIZE)
         return -1;
     memcpy(ev.id.b, purpose, VI_ID_SIZE);
@@ -330,6 +365,7 @@ static int on_stream(void *arg, const struct vi_id *peer, const uint8_t *purpose
 static void admitted(struct waiting *w, int err, const char *why)
 {
     struct handover_event ev = {.kind = HANDOVER_EV_ADMITTED, .id = w->id, .err = err, .why = why};
+    memcpy(ev.bases, w->bases, sizeof ev.bases);
     step(w->d, &ev);
     free(w);
 }
@@ -342,6 +378,22 @@ static void on_can_receive(void *arg, int err, const char *detail)
     if (err == VI_ENOTFOUND) /* only its images are missing: the source's next offer may find them here */
         daemon_image_needed(w->d, &w->description, &w->peer, why, sizeof why);
     admitted(w, err, why);
+}
+
+static void ask_hypervisor(struct waiting *w)
+{
+    if (w->d->hv->ops->can_receive(w->d->hv, &w->description, on_can_receive, w))
+        admitted(w, VI_EIO, "the hypervisor can't be asked");
+}
+
+static void on_disks_admitted(void *arg, int err, const char *why, const struct vi_id bases[HANDOVER_DISKS])
+{
+    struct waiting *w = arg;
+    memcpy(w->bases, bases, sizeof w->bases);
+    if (err)
+        admitted(w, err, why);
+    else
+        ask_hypervisor(w);
 }
 
 static void do_admit(struct daemon *d, const struct handover_effect *fx)
@@ -369,6 +421,8 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     policy_promised(d->policy, daemon_now(), &fx->peer, &kb, &pct);
     if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &needs, &kb, &pct, &leased))
         admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
+    else if (!daemon_disks_agree(&w->description, fx->guest))
+        admitted(w, VI_EREFUSED, "its description names other disks than the offer brings");
     else if (!e)
         admitted(w, VI_ENOTFOUND, "its environment isn't known here");
     else if (!e->open)
@@ -379,8 +433,10 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
         admitted(w, VI_EREFUSED, why);
     else if (policy_can_take(d->policy, &needs, kb, pct, leased ? 0 : n, why, sizeof why))
         admitted(w, VI_EFULL, why);
-    else if (d->hv->ops->can_receive(d->hv, &w->description, on_can_receive, w))
-        admitted(w, VI_EIO, "the hypervisor can't be asked");
+    else if (!fx->guest->n_disks)
+        ask_hypervisor(w);
+    else if (daemon_disk_admit(d, fx->guest, on_disks_admitted, w))
+        admitted(w, VI_EUNSUPPORTED, "this host's disks can't be asked");
 }
 
 /* ---- the rest of what the core asks for ---- */
@@ -410,6 +466,7 @@ static void transferred(struct daemon *d, const struct handover_effect *fx, bool
 static void end_stream(struct daemon *d, const struct vi_id *id)
 {
     struct transit *t = transit_of(d, id, false);
+    daemon_disk_end(d, id);
     if (!t)
         return;
     if (t->dial)
@@ -453,6 +510,17 @@ static void said_state(struct daemon *d, const struct handover_effect *fx)
     daemon_event_done(d, ev);
 }
 
+static void said_disks(struct daemon *d, const struct handover_effect *fx, struct event *ev)
+{
+    struct disk_figures f;
+    uint64_t sectors = 0;
+    daemon_disk_figures(d, &fx->id, &f);
+    for (unsigned i = 0; i < fx->guest->n_disks; i++)
+        sectors += fx->guest->disks[i].sectors;
+    event_number(ev, "disk_mib", (double)sectors / 2048);
+    event_number(ev, "disk_bytes", (double)f.bytes);
+}
+
 /* Into the history of both hosts. */
 static void said_over(struct daemon *d, const struct handover_effect *fx, const struct transit *t)
 {
@@ -480,12 +548,15 @@ static void said_over(struct daemon *d, const struct handover_effect *fx, const 
             event_number(ev, "pause_s", (double)t->pause / 1e6);
     }
     event_number(ev, "memory_mib", (double)fx->guest->kb / 1024);
+    if (fx->guest->n_disks)
+        said_disks(d, fx, ev);
     daemon_history(d, ev);
 }
 
 static void over(struct daemon *d, const struct handover_effect *fx)
 {
     struct transit *t = transit_of(d, &fx->id, false);
+    daemon_disk_end(d, &fx->id);
     if (fx->role == HANDOVER_DESTINATION)
         prepare(d, fx, false);
     if (fx->role == HANDOVER_SOURCE)
@@ -497,6 +568,7 @@ static void over(struct daemon *d, const struct handover_effect *fx)
         taken_back(d, fx);
     d->next_list = 0;
     if (t) {
+        keep_figures(d, &fx->id);
         t->over = true;
         t->used = t->dial != NULL;
     }
@@ -617,6 +689,7 @@ void daemon_handover_close(struct daemon *d)
                 close(d->transits[i].fd);
             d->transits[i].fd = -1;
         }
+    daemon_disks_close(d);
     bulk_server_close(d->bulk);
     d->bulk = NULL;
 }

@@ -7,6 +7,7 @@
 
 #include "peer/base/err.h"
 #include "peer/daemon_dial.h"
+#include "peer/daemon_disk.h"
 #include "peer/rpc_write.h"
 
 /* ---- beginning: describe the guest, then START ---- */
@@ -16,6 +17,7 @@ struct beginning {
     struct vi_id guest, peer;
     struct rpc_call *call;
     char reason[POLICY_TEXT];
+    struct hv_description description;
 };
 
 static void not_begun(struct beginning *b, int err, const char *why)
@@ -54,36 +56,47 @@ static void fill_guest(struct daemon *d, struct handover_guest *g, const struct 
         memcpy(g->macs[g->n_macs++], have->vifs[i].mac, 6);
 }
 
-static void on_described(void *arg, int err, const char *detail, const struct hv_description *desc)
+int daemon_offer_describe(struct daemon *d, const struct vi_id *uuid, const struct hv_description *desc, uint8_t *out, size_t cap,
+                          const char **why)
 {
-    struct beginning *b = arg;
-    static struct handover_guest guest;
-    struct handover_event ev = {.kind = HANDOVER_EV_START, .peer = b->peer, .guest = &guest};
-    struct hv_description full;
-    const struct hv_guest *have = NULL;
-    const struct env *e = NULL;
+    const struct hv_guest *have = daemon_guest_by_id(d, uuid);
+    const struct env *e = have ? daemon_guest_env(d, have) : NULL;
+    struct hv_description full = *desc;
     int n;
-    for (unsigned i = 0; i < b->d->n_guests; i++)
-        if (vi_id_equal(&b->d->guests[i].uuid, &b->guest))
-            have = &b->d->guests[i];
-    e = have ? daemon_guest_env(b->d, have) : NULL;
-    if (err || !e) {
-        not_begun(b, err ? err : VI_ENOTFOUND, err ? detail : "the guest is gone");
-        return;
-    }
-    full = *desc;
+    *why = "the guest is gone";
+    if (!e)
+        return VI_ENOTFOUND;
     for (unsigned i = 0; i < full.n_vifs; i++) {
-        const struct env *of = i < have->n_vifs ? daemon_env_by_bridge(b->d, have->vifs[i].bridge) : NULL;
-        if (of != e) {
-            not_begun(b, VI_EUNSUPPORTED, "its network interfaces are not all in its environment");
-            return;
-        }
+        const struct env *of = i < have->n_vifs ? daemon_env_by_bridge(d, have->vifs[i].bridge) : NULL;
+        *why = "its network interfaces are not all in its environment";
+        if (of != e)
+            return VI_EUNSUPPORTED;
         full.vifs[i].environment = e->def.id;
     }
-    fill_guest(b->d, &guest, have, e);
-    n = hv_description_encode(&full, guest.description, sizeof guest.description);
+    n = hv_description_encode(&full, out, cap);
+    *why = "its description is larger than an offer can hold";
+    return n;
+}
+
+/* Its disks were looked at just now, if it has any that move with it. */
+static void begin(struct beginning *b)
+{
+    static struct handover_guest guest;
+    struct handover_event ev = {.kind = HANDOVER_EV_START, .peer = b->peer, .guest = &guest};
+    const struct hv_guest *have = daemon_guest_by_id(b->d, &b->guest);
+    char disk_why[HANDOVER_WHY];
+    const char *why = disk_why;
+    int n, err;
+    if (!have || !daemon_guest_env(b->d, have)) {
+        not_begun(b, VI_ENOTFOUND, "the guest is gone");
+        return;
+    }
+    fill_guest(b->d, &guest, have, daemon_guest_env(b->d, have));
+    n = daemon_disk_offer(b->d, &b->description, &guest, disk_why, sizeof disk_why);
+    if (n == 0)
+        n = daemon_offer_describe(b->d, &b->guest, &b->description, guest.description, sizeof guest.description, &why);
     if (n < 0) {
-        not_begun(b, n, "its description is larger than an offer can hold");
+        not_begun(b, n, why);
         return;
     }
     guest.description_len = (size_t)n;
@@ -91,9 +104,37 @@ static void on_described(void *arg, int err, const char *detail, const struct hv
     ev.epoch = daemon_epoch_of(b->d, &b->guest);
     err = handovers_step(b->d->handovers, daemon_now(), &ev);
     if (err)
-        not_begun(b, err, err == VI_EEXIST ? "it is being moved already" : vi_strerror(err));
+        not_begun(b, err, err == VI_EEXIST   ? "it is being moved already"
+                          : err == VI_EINVAL ? "its description and its disks are more than an offer can hold"
+                                             : vi_strerror(err));
     else
         begun(b, &ev.id);
+}
+
+static void on_disks(void *arg, int err)
+{
+    struct beginning *b = arg;
+    if (err)
+        not_begun(b, err, "this host's disks can't be asked");
+    else
+        begin(b);
+}
+
+static void on_described(void *arg, int err, const char *detail, const struct hv_description *desc)
+{
+    struct beginning *b = arg;
+    bool disks = false;
+    if (err) {
+        not_begun(b, err, detail);
+        return;
+    }
+    b->description = *desc;
+    for (unsigned i = 0; i < desc->n_disks; i++)
+        disks |= desc->disks[i].kind == HV_DISK_MOVABLE;
+    if (!disks)
+        begin(b);
+    else if ((err = daemon_disks_ask(b->d, on_disks, b)) != 0)
+        not_begun(b, err, "this host's disks can't be asked");
 }
 
 int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const struct vi_id *peer, const char *reason,
@@ -142,9 +183,18 @@ uint64_t daemon_handover_bytes(const struct daemon *d, const struct vi_id *id)
     return 0;
 }
 
+static const struct moved *moved_of(const struct daemon *d, const struct handover_view *v)
+{
+    for (unsigned i = 0; v->over && i < HANDOVERS_MAX; i++)
+        if (vi_id_equal(&d->moved[i].id, &v->id))
+            return &d->moved[i];
+    return NULL;
+}
+
 void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer)
 {
     bulk_server_drop(d->bulk, peer);
+    daemon_disk_drop_peer(d, peer);
     for (unsigned i = 0; i < HANDOVERS_MAX; i++)
         if (d->transits[i].dial && vi_id_equal(&d->transits[i].peer, peer))
             daemon_dial_cancel(d->transits[i].dial);
@@ -182,13 +232,31 @@ void daemon_handover_counts(struct daemon *d, struct vi_writer *w)
     put_uint(w, "undecided", undecided);
 }
 
+static void write_disks(struct daemon *d, struct vi_writer *w, const struct handover_view *v)
+{
+    const struct moved *m = moved_of(d, v);
+    struct disk_figures f;
+    uint64_t sectors = 0;
+    daemon_disk_figures(d, &v->id, &f);
+    if (m)
+        f.bytes = m->disk_bytes;
+    for (unsigned i = 0; i < v->guest->n_disks; i++)
+        sectors += v->guest->disks[i].sectors;
+    put_uint(w, "disks", v->guest->n_disks);
+    put_number(w, "disk_mib", (double)sectors / 2048);
+    put_uint(w, "disk_bytes", f.bytes);
+    if (v->role == HANDOVER_SOURCE) /* once they are copied they stay so, until the streams end */
+        put_number(w, "disk_in_sync_mib", (double)(v->state == HS_DONE ? sectors : f.copying ? f.in_sync : 0) / 2048);
+}
+
 static void write_one(struct daemon *d, struct vi_writer *w, const struct handover_view *v)
 {
     bool source = v->role == HANDOVER_SOURCE;
     char id[VI_ID_TEXT], uuid[VI_UUID_TEXT];
     const char *peer = daemon_member_name(d, &v->peer);
-    uint64_t bytes = daemon_handover_bytes(d, &v->id);
-    vi_write_map(w, 10U + (bytes > 0) + (v->why[0] != '\0'));
+    const struct moved *m = moved_of(d, v);
+    uint64_t bytes = m ? m->bytes : daemon_handover_bytes(d, &v->id);
+    vi_write_map(w, 10U + (bytes > 0) + (v->guest->n_disks ? 3U + source : 0U) + (v->why[0] != '\0'));
     put_text(w, "id", vi_id_format(&v->id, id));
     put_text(w, "guest", v->guest->name);
     put_text(w, "uuid", vi_uuid_format(&v->guest->uuid, uuid));
@@ -201,6 +269,8 @@ static void write_one(struct daemon *d, struct vi_writer *w, const struct handov
     put_bool(w, "undecided", v->undecided);
     if (bytes)
         put_uint(w, "bytes", bytes);
+    if (v->guest->n_disks)
+        write_disks(d, w, v);
     if (v->why[0])
         put_text(w, "why", v->why);
 }

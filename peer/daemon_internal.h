@@ -86,9 +86,18 @@ struct transit {
     int fd; /* for restore, until it is handed over */
     struct dial *dial; /* ours, while it is on its way */
     uint64_t bytes;
+    uint64_t was_bytes; /* a second ago */
+    double limit;       /* KiB/s of its stream, where disks share the bandwidth; 0: not shared yet */
+    uint64_t disk_bytes; /* of its disks' streams that have ended */
     vi_time began, stopped_at, pause; /* 0: not known; pause: from the suspended guest to the word that it runs there */
     bool over;                        /* only its stream has to end yet */
     char reason[POLICY_TEXT];         /* why it moves */
+};
+
+/* What a handover that is over sent, for who asks afterwards. */
+struct moved {
+    struct vi_id id;
+    uint64_t bytes, disk_bytes;
 };
 
 struct daemon {
@@ -140,7 +149,10 @@ struct daemon {
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct envmove_daemon *envmove; /* daemon_envmove.h */
+    struct disk_orders *disk_orders; /* daemon_disk_rpc.h */
     struct transit *transits; /* streams and operations of handovers, daemon_handover.c */
+    struct moved moved[HANDOVERS_MAX]; /* the oldest one's place is the next one's */
+    unsigned next_moved;
     struct vi_id clash; /* a guest whose MAC is another host's, too; zero: none */
     vi_time clash_since;
     uint64_t next_journalling;
@@ -152,6 +164,7 @@ struct daemon {
     struct owned_guest *owned; /* who owns the guests that ever moved */
     struct calls *calls;
     struct images_daemon *images; /* daemon_image.h */
+    struct daemon_disks *disks; /* daemon_disk.h */
     struct daemon_views *views[4]; /* questions under way: daemon_view.c */
     struct { uint8_t tag[POLICY_RULE_TAG]; char name[HOSTVIEW_NAME]; } guest_name[DAEMON_GUEST_NAMES]; /* on other hosts, as last told */
     unsigned next_guest_name; /* the oldest gives way */
@@ -527,11 +540,16 @@ int daemon_handover_start(struct daemon *d, const struct vi_id *guest, const str
                           struct rpc_call *call, char *why, size_t cap);
 /* Why the handover was begun, for the history. */
 void daemon_handover_reason(struct daemon *d, const struct vi_id *id, const char *reason);
+/* A guest's description as it is offered to others: its length, or a vi_err with a sentence in why (static). */
+int daemon_offer_describe(struct daemon *d, const struct vi_id *guest, const struct hv_description *desc, uint8_t *out, size_t cap,
+                          const char **why);
 /* Ends the streams with that peer, in both directions. */
 void daemon_handover_drop_peer(struct daemon *d, const struct vi_id *peer);
 /* Does it wait for that peer, or that peer for it, to bring a move to its end that neither can take back alone? */
 bool daemon_handover_owes(const struct daemon *d, const struct vi_id *peer);
 void daemon_handover_free(struct daemon *d); /* after the loop's last turn */
+/* What runs here for a handover; NULL: nothing. Borrowed until the loop's next turn. */
+struct transit *daemon_transit(const struct daemon *d, const struct vi_id *id);
 
 /* A named fault point, in builds with them. */
 void daemon_fault(void *arg, const char *name);

@@ -9,6 +9,8 @@
 #include "peer/base/err.h"
 #include "peer/base/log.h"
 #include "peer/daemon_dial.h"
+#include "peer/daemon_disk.h"
+#include "peer/daemon_disk_rpc.h"
 #include "peer/daemon_envmove.h"
 #include "peer/daemon_image.h"
 #include "peer/netaddr.h"
@@ -167,6 +169,10 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_image_send(arg, from, body, len);
     case CALL_IMAGE_LACKS:
         return daemon_image_lacks(arg, body, len, out);
+    case CALL_DISK_LACKS:
+        return daemon_disk_lacks(arg, body, len, out);
+    case CALL_DISK_COPY:
+        return daemon_disk_copy_answer(arg, body, len, out);
     case CALL_ENVMOVE:
         return daemon_envmove_asked(arg, from, body, len, out);
     case CALL_TAKE_IN:

@@ -1,6 +1,8 @@
 /* The daemon and the policy: snapshots in, balloons, weights and moves out; what people ask of it. */
+#include "peer/daemon_disk.h"
 #include "peer/daemon_federation.h"
 #include "peer/daemon_image.h"
+#include "peer/diskask.h"
 #include "peer/federation.h"
 
 #include <stdio.h>
@@ -119,6 +121,7 @@ static void one_guest(struct daemon *d, struct policy_guest *p, const struct hv_
     p->steal_ms = g->report.steal_ms;
     p->running = g->state == HV_RUNNING && !g->incoming;
     p->frozen = handover_has_guest(d->handovers, &g->uuid) || daemon_envmove_holds(d, &g->uuid);
+    p->disk_kb = daemon_disk_kb(d, g);
     p->movable = g->movable && !daemon_pinned(d, g->name);
     snprintf(p->why_not, sizeof p->why_not, "%s", !g->movable ? g->why_not : p->movable ? "" : "pinned by the configuration of this host");
 }
@@ -193,13 +196,35 @@ struct probing {
     size_t len;
 };
 
-/* What came of it: nobody says how many images it lacks where there are none, or from before there were any. */
+/* What came of it: nobody says how many images it lacks where there are none, or from before there were any. A host from before
+ * there were disks has none. */
 static void probed(struct probing *p, int err, uint64_t lacks_kb)
 {
     struct policy_event ev = {.kind = POLICY_EV_PROBED, .guest = p->guest, .peer = p->peer, .err = err, .data = p->load,
                               .len = p->len, .lacks = p->lacks, .lacks_kb = lacks_kb};
     policy_step(p->d->policy, daemon_now(), &ev);
     free(p);
+}
+
+static uint64_t all_disks(const struct probing *p)
+{
+    const struct hv_guest *g = daemon_guest_by_id(p->d, &p->guest);
+    return g ? daemon_disk_kb(p->d, g) : 0;
+}
+
+static void on_disks(void *arg, int err, const uint8_t *body, size_t len)
+{
+    struct probing *p = arg;
+    uint64_t sectors;
+    probed(p, 0, err || diskask_answer_decode(&sectors, body, len) ? all_disks(p) : sectors / 2);
+}
+
+static void ask_for_disks(struct probing *p)
+{
+    uint8_t question[DISKASK_SIZE];
+    size_t n = daemon_disk_ask_lacks(p->d, &p->guest, question);
+    if (!n || calls_ask(p->d->calls, daemon_now(), &p->peer, CALL_DISK_LACKS, question, n, on_disks, p))
+        probed(p, 0, all_disks(p));
 }
 
 static void on_lacks(void *arg, int err, const uint8_t *body, size_t len)
@@ -211,7 +236,7 @@ static void on_lacks(void *arg, int err, const uint8_t *body, size_t len)
         p->lacks = (unsigned)vi_read_uint(&r, UINT32_MAX);
     if (r.err)
         p->lacks = 0;
-    probed(p, 0, 0);
+    ask_for_disks(p);
 }
 
 static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
@@ -226,7 +251,7 @@ static void on_probed(void *arg, int err, const uint8_t *body, size_t len)
     if (err)
         probed(p, err, 0);
     else if (!n || calls_ask(p->d->calls, daemon_now(), &p->peer, CALL_IMAGE_LACKS, question, n, on_lacks, p))
-        probed(p, 0, 0);
+        ask_for_disks(p);
 }
 
 static void probe(struct daemon *d, vi_time now, const struct policy_effect *fx)

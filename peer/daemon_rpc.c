@@ -8,6 +8,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/trace.h"
+#include "peer/daemon_disk_rpc.h"
 #include "peer/daemon_image.h"
 #include "peer/rpc_write.h"
 #include "peer/version.h"
@@ -457,6 +458,14 @@ const struct rpc_entry daemon_methods[] = {
     {"image.begin", daemon_do_image_begin, true},
     {"image.add", daemon_do_image_add, true},
     {"image.adding", daemon_do_image_adding, false},
+    {"disk.list", daemon_do_disk_list, false},
+    {"disk.show", daemon_do_disk_show, false},
+    {"disk.create", daemon_do_disk_create, true},
+    {"disk.making", daemon_do_disk_making, false},
+    {"disk.adopt", daemon_do_disk_adopt, true},
+    {"disk.attach", daemon_do_disk_attach, true},
+    {"disk.detach", daemon_do_disk_detach, true},
+    {"disk.remove", daemon_do_disk_remove, true},
     {"drain", daemon_do_drain, true},
     {"drain.show", daemon_do_drain_show, false},
     {"undrain", daemon_do_undrain, true},
