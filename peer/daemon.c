@@ -73,7 +73,7 @@ static vi_time earliest(struct daemon *d)
 {
     vi_time t[] = {mesh_io_deadline(d->mesh), gossip_deadline(d->gossip), calls_deadline(d->calls),
                    daemon_guests_deadline(d), daemon_policy_deadline(d), daemon_handover_deadline(d),
-                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d),
+                   daemon_switch_deadline(d), daemon_attach_deadline(d), daemon_federation_deadline(d), daemon_envmove_deadline(d), daemon_envmake_deadline(d),
                    daemon_image_deadline(d), daemon_now() + VI_SEC};
     vi_time min = VI_NEVER;
     for (unsigned i = 0; i < sizeof t / sizeof *t; i++)
@@ -97,6 +97,7 @@ static void step_all(struct daemon *d)
         daemon_envs_tick(d, now);
         daemon_policy_pump(d, now);
         daemon_envmove_pump(d, now);
+        daemon_envmake_pump(d, now);
         daemon_image_tick(d, now);
         daemon_handover_pump(d, now);
     }
@@ -207,6 +208,8 @@ static int open_all(struct daemon *d, int link_fd, char *why, size_t cap)
     if (!err)
         err = daemon_envmove_open(d, why, cap);
     if (!err)
+        err = daemon_envmake_open(d, why, cap);
+    if (!err)
         err = daemon_handover_open(d, why, cap);
     if (!err)
         err = daemon_image_open(d, why, cap);
@@ -257,6 +260,7 @@ static void close_all(struct daemon *d)
     daemon_disk_rpc_free(d);
     daemon_disks_free(d);
     daemon_envmove_free(d);
+    daemon_envmake_free(d);
     daemon_keys_free(d);
     invites_free(d->invites);
     store_close(d->store);

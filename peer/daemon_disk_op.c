@@ -9,6 +9,7 @@
 
 #include "peer/base/err.h"
 #include "peer/base/log.h"
+#include "peer/daemon_envmake.h"
 #include "peer/daemon_internal.h"
 #include "peer/diskask.h"
 
@@ -81,7 +82,7 @@ static int admit_one(struct daemon *d, const struct handover_disk *k, uint64_t *
 
 static int judge(struct daemon *d, const struct handover_guest *g, struct vi_id bases[HANDOVER_DISKS], char *why, size_t cap)
 {
-    uint64_t sectors = 0, promised = daemon_disks_promised(d);
+    uint64_t sectors = 0, promised = daemon_disks_promised(d) + envmake_disks_promised(d->envmake->core, NULL);
     int err = 0;
     for (unsigned i = 0; !err && i < g->n_disks; i++)
         err = admit_one(d, &g->disks[i], &sectors, &bases[i], why, cap);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "peer/base/err.h"
+#include "peer/daemon_envmake.h"
 #include "peer/daemon_image.h"
 #include "peer/rpc_write.h"
 
@@ -400,8 +401,17 @@ void daemon_do_disk_remove(void *arg, struct rpc_call *call, struct vi_reader *p
 
 /* ---- attach, detach ---- */
 
+/* It is started so the next time, too. Says what can't be done. */
+static const char *note(struct order *o, bool attach)
+{
+    struct envmake *core = o->d->envmake->core;
+    int err = attach ? envmake_attached(core, &o->guest, &o->disk, o->vdev) : envmake_detached(core, &o->guest, &o->disk);
+    return !err || err == VI_ENOTFOUND ? "" : "it can't be written down that it is so when violin starts the guest the next time";
+}
+
 static void answer_guest(struct order *o, bool attach)
 {
+    const char *why = note(o, attach);
     char text[HV_NAME_MAX + 40];
     struct vi_writer *w = rpc_begin(o->call, 1024);
     snprintf(text, sizeof text, attach ? "is attached to %s as %s" : "is taken from %s", o->guest_name, o->vdev);
@@ -411,7 +421,7 @@ static void answer_guest(struct order *o, bool attach)
         vi_write_map(w, 3U + attach);
         put_text(w, "disk", o->name);
         put_text(w, "guest", o->guest_name);
-        put_text(w, "why", "");
+        put_text(w, "why", why);
         if (attach)
             put_text(w, "vdev", o->vdev);
         rpc_end(o->call);
@@ -516,6 +526,20 @@ void daemon_do_disk_attach(void *arg, struct rpc_call *call, struct vi_reader *p
         failed(o, err, "the hypervisor can't be asked");
 }
 
+/* One that is kept and doesn't run isn't started with it any more. */
+static bool detach_kept(struct daemon *d, const struct disk_info *k, struct order *o)
+{
+    static struct envmake_guest_view v;
+    for (unsigned pos = 0; envmake_guest_next(d->envmake->core, &pos, &v);)
+        for (unsigned i = 0; i < v.description.n_disks; i++)
+            if (v.description.disks[i].kind == HV_DISK_MOVABLE && vi_id_equal(&v.description.disks[i].id, &k->record.id)) {
+                o->guest = v.uuid;
+                memcpy(o->guest_name, v.description.name, sizeof o->guest_name);
+                return true;
+            }
+    return false;
+}
+
 void daemon_do_disk_detach(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     struct daemon *d = arg;
@@ -530,7 +554,9 @@ void daemon_do_disk_detach(void *arg, struct rpc_call *call, struct vi_reader *p
     o->disk = k->record.id;
     memcpy(o->name, k->record.name, sizeof o->name);
     g = daemon_disk_guest(d, &k->record.id);
-    if (!g) {
+    if (!g && detach_kept(d, k, o)) {
+        answer_guest(o, false);
+    } else if (!g) {
         failed(o, VI_ENOTFOUND, "no guest on this host has that disk");
     } else if (handover_has_guest(d->handovers, &g->uuid)) {
         failed(o, VI_ESTATE, "its guest is moving: wait until it has arrived (violin handover list)");

@@ -7,6 +7,7 @@
 #include <time.h>
 
 #include "peer/base/err.h"
+#include "peer/daemon_envmake.h"
 #include "peer/rpc_write.h"
 
 #define NOT_YET "this host's disks aren't known yet; try again in a moment (violin status says what is wrong)"
@@ -43,12 +44,25 @@ const struct disk_info *daemon_disk_named(struct daemon *d, struct rpc_call *cal
 
 /* ---- who has it ---- */
 
+static const char *kept_user(struct daemon *d, const struct vi_id *disk, char *out, size_t cap)
+{
+    static struct envmake_guest_view v;
+    for (unsigned pos = 0; envmake_guest_next(d->envmake->core, &pos, &v);)
+        for (unsigned i = 0; i < v.description.n_disks; i++)
+            if (v.description.disks[i].kind == HV_DISK_MOVABLE && vi_id_equal(&v.description.disks[i].id, disk)) {
+                snprintf(out, cap, "%s (%s)", v.description.name, v.state);
+                return out;
+            }
+    return out;
+}
+
 const char *daemon_disk_user(struct daemon *d, const struct vi_id *disk, char *out, size_t cap)
 {
     const struct hv_guest *g = daemon_disk_guest(d, disk);
     out[0] = '\0';
-    if (g)
-        snprintf(out, cap, "%s", g->name);
+    if (!g)
+        return kept_user(d, disk, out, cap);
+    snprintf(out, cap, "%s", g->name);
     return out;
 }
 
@@ -190,7 +204,7 @@ void daemon_do_disk_list(void *arg, struct rpc_call *call, struct vi_reader *par
 {
     struct daemon *d = arg;
     const struct daemon_disks *all = daemon_disks(d);
-    uint64_t promised = daemon_disks_promised(d);
+    uint64_t promised = daemon_disks_promised(d) + envmake_disks_promised(d->envmake->core, NULL);
     struct vi_writer *w;
     (void)params;
     if (all->ops && !all->known) {

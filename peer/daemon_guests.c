@@ -84,6 +84,20 @@ static void say_changes(struct daemon *d, const struct hv_guest *guests, unsigne
     }
 }
 
+/* A guest with a card in another bridge than its environment's has a leg outside: it stays where that is. */
+static void pin_heads(struct daemon *d)
+{
+    for (unsigned i = 0; i < d->n_guests; i++) {
+        struct hv_guest *g = &d->guests[i];
+        const struct env *e = daemon_guest_env(d, g);
+        for (unsigned k = 1; e && g->movable && k < g->n_vifs; k++)
+            if (daemon_env_by_bridge(d, g->vifs[k].bridge) != e) {
+                g->movable = false;
+                snprintf(g->why_not, sizeof g->why_not, "it has a leg outside its environment: it stays on this host");
+            }
+    }
+}
+
 /* A handover has so many disks. */
 static void pin_those_with_many_disks(struct daemon *d)
 {
@@ -111,8 +125,10 @@ static void on_list(void *arg, int err, const struct hv_guest *guests, unsigned 
     withdraw_gone(d, guests, n);
     memcpy(d->guests, guests, n * sizeof *guests);
     d->n_guests = n;
+    pin_heads(d);
     pin_those_with_many_disks(d);
     d->listed = true;
+    daemon_envmake_listed(d);
     d->listed_at = daemon_now();
     count_guests(d);
     daemon_switch_guests(d);
@@ -186,6 +202,8 @@ void daemon_guests_tick(struct daemon *d, vi_time now)
     d->next_list = now + LIST_EVERY;
     if (d->hv->ops->list(d->hv, on_list, d) == 0)
         d->listing = true;
+    if (d->listing)
+        daemon_envmake_listing(d);
     (void)d->hv->ops->host(d->hv, on_host, d);
 }
 

@@ -402,8 +402,8 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     struct waiting *w = wait_for(d, &fx->id);
     struct handover_event ev = {.kind = HANDOVER_EV_ADMITTED, .id = fx->id, .err = VI_EREFUSED};
     char why[HANDOVER_WHY] = "";
-    uint64_t kb;
-    double pct;
+    uint64_t kb, made_kb;
+    double pct, made_pct;
     unsigned n;
     bool leased;
     const struct env *e = daemon_env_by_id(d, &fx->guest->env);
@@ -418,6 +418,9 @@ static void do_admit(struct daemon *d, const struct handover_effect *fx)
     if (needs.kb < w->description.target_kb) /* what it will really take */
         needs.kb = w->description.target_kb;
     n = handover_promised(d->handovers, &kb, &pct);
+    daemon_envmake_promised(d, &made_kb, &made_pct);
+    kb += made_kb;
+    pct += made_pct;
     policy_promised(d->policy, daemon_now(), &fx->peer, &kb, &pct);
     if (daemon_envmove_admit(d, &fx->guest->uuid, &fx->peer, &needs, &kb, &pct, &leased))
         admitted(w, VI_EREFUSED, "a guest of another domain, for which no room was asked");
@@ -460,6 +463,10 @@ static void transferred(struct daemon *d, const struct handover_effect *fx, bool
     if (!to_us)
         daemon_switch_given(d, &fx->guest->env);
     if (to_us)
+        daemon_envmake_arrived(d, fx->guest);
+    else
+        daemon_envmake_given(d, &fx->guest->uuid);
+    if (to_us)
         daemon_policy_arrived(d, fx->guest, &fx->peer);
 }
 
@@ -483,6 +490,7 @@ static void taken_back(struct daemon *d, const struct handover_effect *fx)
     const struct owned_guest *o = daemon_owner_find(d, &fx->guest->uuid);
     if (o && vi_id_equal(&o->owner, &fx->peer) && o->epoch == fx->epoch)
         daemon_owner_set(d, &fx->guest->uuid, &d->me.id, fx->epoch + 1);
+    daemon_envmake_arrived(d, fx->guest);
 }
 
 /* Figures for the history: how long it took, and how long the guest stood still. */
@@ -727,4 +735,5 @@ void daemon_handover_hypervisor(struct daemon *d)
     }
     d->recovered = true;
     step(d, &end);
+    daemon_envmake_load(d);
 }

@@ -66,6 +66,7 @@ int daemon_offer_describe(struct daemon *d, const struct vi_id *uuid, const stru
     *why = "the guest is gone";
     if (!e)
         return VI_ENOTFOUND;
+    daemon_envmake_describe(d, uuid, &full);
     for (unsigned i = 0; i < full.n_vifs; i++) {
         const struct env *of = i < have->n_vifs ? daemon_env_by_bridge(d, have->vifs[i].bridge) : NULL;
         *why = "its network interfaces are not all in its environment";

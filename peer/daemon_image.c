@@ -1,5 +1,6 @@
 /* The daemon and images: what is here, what may go, who isn't believed any more. See daemon_image.h. */
 #include "peer/daemon_image.h"
+#include "peer/daemon_envmake.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,6 +176,18 @@ static bool among(uint8_t of[][IMAGE_HASH], unsigned n, const uint8_t hash[IMAGE
     return false;
 }
 
+/* Guests that this host keeps, also those that don't run: they are to start again. */
+static const char *kept_guest(struct daemon *d, const uint8_t hash[IMAGE_HASH])
+{
+    static struct envmake_guest_view v;
+    uint8_t of[IMAGE_OF_GUEST][IMAGE_HASH];
+    unsigned pos = 0;
+    while (envmake_guest_next(d->envmake->core, &pos, &v))
+        if (among(of, image_of_description(&v.description, of), hash))
+            return v.description.name;
+    return NULL;
+}
+
 const char *image_used_by(struct daemon *d, const uint8_t hash[IMAGE_HASH])
 {
     static struct handover_view v;
@@ -190,7 +203,7 @@ const char *image_used_by(struct daemon *d, const uint8_t hash[IMAGE_HASH])
         if (!v.over && hv_description_decode(&desc, v.guest->description, v.guest->description_len) == 0 &&
             among(of, image_of_description(&desc, of), hash))
             return v.guest->name;
-    return NULL;
+    return kept_guest(d, hash);
 }
 
 /* ---- room ---- */

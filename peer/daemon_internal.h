@@ -41,6 +41,7 @@ enum warning {
     WARN_ASIDE, /* our own probes fail */
     WARN_FEDERATION,
     WARN_ENVMOVE,
+    WARN_ENVMAKE, /* a guest that this host keeps isn't started */
     WARN_CONFLICT, /* two hosts state one MAC */
     WARN_ATTACH,
     WARN_DRAIN,
@@ -57,6 +58,7 @@ struct env {
     struct env_definition def;
     vi_time retry_at;
     unsigned local_guests; /* here now */
+    unsigned kept;         /* that violin made and this host keeps, running or not */
     unsigned expecting;    /* handovers that bring one */
     bool attached;         /* a LAN is bridged into it here */
     vi_time lingers_until; /* a guest has just gone: what still comes for it is passed on */
@@ -149,6 +151,7 @@ struct daemon {
     struct handovers *handovers;
     bool recovered; /* the journal was read and the handovers resumed */
     struct envmove_daemon *envmove; /* daemon_envmove.h */
+    struct envmake_daemon *envmake; /* daemon_envmake.h */
     struct disk_orders *disk_orders; /* daemon_disk_rpc.h */
     struct transit *transits; /* streams and operations of handovers, daemon_handover.c */
     struct moved moved[HANDOVERS_MAX]; /* the oldest one's place is the next one's */
@@ -585,6 +588,36 @@ void daemon_do_env_move(void *arg, struct rpc_call *call, struct vi_reader *para
 void daemon_do_env_moves(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_env_move_show(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_env_move_cancel(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_envmake.c: environments made from images, and the guests that this host keeps */
+int daemon_envmake_open(struct daemon *d, char *why, size_t cap);
+void daemon_envmake_free(struct daemon *d);
+void daemon_envmake_load(struct daemon *d); /* the boot is known, handovers are resumed */
+void daemon_envmake_pump(struct daemon *d, vi_time now);
+vi_time daemon_envmake_deadline(const struct daemon *d);
+/* Answers CALL_ENVMAKE. */
+int daemon_envmake_asked(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out);
+/* The hypervisor's list is asked for; it has come. */
+void daemon_envmake_listing(struct daemon *d);
+void daemon_envmake_listed(struct daemon *d);
+/* Room that is promised to guests that are about to be made, or started. */
+void daemon_envmake_promised(const struct daemon *d, uint64_t *kb, double *pct);
+/* A guest came by a handover or came back, or was given away. */
+void daemon_envmake_arrived(struct daemon *d, const struct handover_guest *g);
+void daemon_envmake_given(struct daemon *d, const struct vi_id *guest);
+/* What a guest that is kept here is made from, into the description for its next host. */
+void daemon_envmake_describe(const struct daemon *d, const struct vi_id *guest, struct hv_description *out);
+/* daemon_envmake_rpc.c */
+void daemon_envmake_write_env(struct daemon *d, struct vi_writer *w, const struct env *e); /* field `kept` of env.show */
+/* Begins to remove an environment that has guests, as far as violin made them; the call is answered. */
+void daemon_envmake_remove(struct daemon *d, struct rpc_call *call, const char *name, bool force);
+void daemon_do_env_make(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_start(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_stop(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_shrink(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_jobs(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_job(void *arg, struct rpc_call *call, struct vi_reader *params);
+void daemon_do_env_look(void *arg, struct rpc_call *call, struct vi_reader *params);
 
 /* daemon_owner.c */
 struct owned_guest *daemon_owner_find(const struct daemon *d, const struct vi_id *guest);

@@ -175,6 +175,8 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_disk_copy_answer(arg, body, len, out);
     case CALL_ENVMOVE:
         return daemon_envmove_asked(arg, from, body, len, out);
+    case CALL_ENVMAKE:
+        return daemon_envmake_asked(arg, from, body, len, out);
     case CALL_TAKE_IN:
         return daemon_rules_ordered(arg, from, body, len);
     case CALL_GUEST:

@@ -150,6 +150,8 @@ static void evaluate(struct daemon *d, vi_time now)
     struct policy_env envs[POLICY_ENVS];
     struct policy_event ev = {.kind = POLICY_EV_EVALUATE};
     struct policy_snapshot *s = &ev.snapshot;
+    uint64_t made_kb;
+    double made_pct;
     s->at = d->listed_at;
     s->cpus = d->host.cpus;
     s->total_kb = d->host.total_kb;
@@ -157,6 +159,9 @@ static void evaluate(struct daemon *d, vi_time now)
     s->dom0_kb = d->host.dom0_kb;
     s->arrivals = handover_promised(d->handovers, &s->reserved_kb, &s->reserved_pct);
     daemon_envmove_snapshot(d, &s->reserved_kb, &s->reserved_pct);
+    daemon_envmake_promised(d, &made_kb, &made_pct);
+    s->reserved_kb += made_kb;
+    s->reserved_pct += made_pct;
     for (unsigned i = 0; i < d->n_guests && s->n_guests < POLICY_GUESTS; i++) {
         const struct env *e = daemon_guest_env(d, &d->guests[i]);
         if (e && !d->guests[i].incoming && d->guests[i].state != HV_SHUTDOWN)
@@ -382,6 +387,9 @@ int daemon_policy_probed(struct daemon *d, const struct vi_id *from, const uint8
     double leased_pct;
     struct cert c;
     (void)daemon_envmove_leased(d, &leased_kb, &leased_pct);
+    kb += leased_kb;
+    pct += leased_pct;
+    daemon_envmake_promised(d, &leased_kb, &leased_pct);
     kb += leased_kb;
     pct += leased_pct;
     return policy_probe_answer(d->policy, daemon_now(), fed_foreign(d, from, &c) ? NULL : from, body, len, kb, pct, n, out);

@@ -200,7 +200,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
         return;
     env_bridge_name(&e->def.id, bridge);
     snprintf(vif, sizeof vif, "vif = ['bridge=%s']", bridge);
-    vi_write_map(w, 12 + DAEMON_SWITCH_FIELDS + DAEMON_RULES_FIELDS);
+    vi_write_map(w, 13 + DAEMON_SWITCH_FIELDS + DAEMON_RULES_FIELDS);
     put_text(w, "name", e->def.name);
     put_bool(w, "strict", e->def.strict);
     put_text(w, "id", vi_id_format(&e->def.id, id));
@@ -213,6 +213,7 @@ static void answer_env(struct daemon *d, struct rpc_call *call, const struct env
     daemon_switch_write_env(d, w, e);
     daemon_datapath_write_env(d, w, e);
     daemon_attach_write_env(d, w, e);
+    daemon_envmake_write_env(d, w, e);
     rpc_end(call);
 }
 
@@ -282,11 +283,14 @@ static void do_env_limit(void *arg, struct rpc_call *call, struct vi_reader *par
 static void do_env_remove(void *arg, struct rpc_call *call, struct vi_reader *params)
 {
     char name[128], why[300] = "";
+    uint64_t force = 0;
     int err;
-    if (!rpc_param_text(call, *params, "name", true, name, sizeof name))
+    if (!rpc_param_text(call, *params, "name", true, name, sizeof name) || !rpc_param_uint(call, *params, "force", 1, &force))
         return;
     err = daemon_env_remove(arg, name, why, sizeof why);
-    if (err)
+    if (err == VI_ESTATE) /* it has guests: those that violin made can be removed */
+        daemon_envmake_remove(arg, call, name, force == 1);
+    else if (err)
         rpc_error(call, err, "%s", why[0] ? why : vi_strerror(err));
     else
         answer_nothing(call);
@@ -428,6 +432,13 @@ const struct rpc_entry daemon_methods[] = {
     {"env.show", do_env_show, false},
     {"env.create", do_env_create, true},
     {"env.remove", do_env_remove, true},
+    {"env.make", daemon_do_env_make, true},
+    {"env.start", daemon_do_env_start, true},
+    {"env.stop", daemon_do_env_stop, true},
+    {"env.shrink", daemon_do_env_shrink, true},
+    {"env.jobs", daemon_do_env_jobs, false},
+    {"env.job", daemon_do_env_job, false},
+    {"env.look", daemon_do_env_look, true},
     {"env.move", daemon_do_env_move, true},
     {"env.moves", daemon_do_env_moves, false},
     {"env.move.show", daemon_do_env_move_show, false},

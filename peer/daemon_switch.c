@@ -332,7 +332,7 @@ void daemon_switch_participants(struct daemon *d, struct env *e)
 
 bool daemon_env_here(const struct env *e)
 {
-    return e->local_guests || e->expecting || e->attached || daemon_now() < e->lingers_until;
+    return e->local_guests || e->kept || e->expecting || e->attached || daemon_now() < e->lingers_until;
 }
 
 void daemon_switch_given(struct daemon *d, const struct vi_id *env)
