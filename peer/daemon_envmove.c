@@ -349,6 +349,8 @@ static void note(struct daemon *d, const struct envmove_effect *fx)
     struct envmove_note *n = &d->envmove->note[d->envmove->next_note++ % ENVMOVE_NOTES];
     const struct env *e = daemon_env_by_id(d, &fx->env);
     struct event *ev;
+    const struct fed_domain *f;
+    char command[DAEMON_COMMAND];
     n->at = daemon_now();
     n->env = fx->env;
     n->move = fx->id;
@@ -356,6 +358,12 @@ static void note(struct daemon *d, const struct envmove_effect *fx)
     ev = daemon_event(d, "envmove", e ? e->def.name : NULL, "%s to another domain: %s", e ? e->def.name : "an environment",
                       fx->why);
     about_lead(d, ev, fx);
+    f = vi_id_is_zero(&fx->peer) ? NULL : domain_of(d, &fx->peer);
+    snprintf(n->would, sizeof n->would, "%s", f ? f->trust.with.domain : "");
+    if (f && e) {
+        snprintf(command, sizeof command, "violin env move %s %s", e->def.name, f->trust.with.domain);
+        event_word(ev, "command", command);
+    }
     daemon_history(d, ev);
 }
 

@@ -13,6 +13,7 @@ struct envmove_note {
     vi_time at; /* 0: none */
     struct vi_id env, move;
     char text[ENVMOVE_WHY];
+    char would[CERT_NAME_MAX + 1]; /* the domain that it would move to, if that was only said; else "" */
 };
 
 struct envmove_daemon {

@@ -67,7 +67,8 @@ static void write_move(struct daemon *d, struct vi_writer *w, const struct envmo
     if (e)
         put_text(w, "environment", e->def.name);
     put_text(w, "part", parts[v->part]);
-    put_text(w, "phase", envmove_phase_text(v->phase));
+    /* a grant is kept for a while when it is over, as it was */
+    put_text(w, "phase", v->over && v->part == ENVMOVE_GRANT ? "over" : envmove_phase_text(v->phase));
     put_bool(w, "over", v->over);
     if (domain)
         put_text(w, "domain", domain_name(d, &v->domain));
@@ -129,22 +130,12 @@ void daemon_envmove_counts(struct daemon *d, struct vi_writer *w)
 
 /* ---- explain ENV ---- */
 
-bool daemon_envmove_explain(struct daemon *d, struct rpc_call *call, const char *name)
+void daemon_envmove_explain(struct daemon *d, struct vi_writer *w, const struct env *e)
 {
-    const struct env *e = daemon_env_by_name(d, name);
     vi_time offset = vi_clock_wall() - daemon_now();
-    struct vi_writer *w;
     unsigned n = 0;
-    if (!e)
-        return false;
     for (unsigned i = 0; i < ENVMOVE_NOTES; i++)
         n += d->envmove->note[i].at && vi_id_equal(&d->envmove->note[i].env, &e->def.id);
-    w = rpc_begin(call, 262144);
-    if (!w)
-        return true;
-    vi_write_map(w, 6);
-    put_text(w, "environment", e->def.name);
-    put_text(w, "home", e->def.home);
     vi_write_str(w, "allowed");
     vi_write_array(w, e->def.n_allowed);
     for (unsigned i = 0; i < e->def.n_allowed; i++)
@@ -167,8 +158,6 @@ bool daemon_envmove_explain(struct daemon *d, struct rpc_call *call, const char 
     }
     vi_write_str(w, "moves");
     write_moves(d, w, &e->def.id);
-    rpc_end(call);
-    return true;
 }
 
 /* ---- orders: [what, move, env, domain] → nothing, or [phase, over, moved, left, of, why] ---- */
@@ -230,9 +219,17 @@ int daemon_envmove_asked(struct daemon *d, const struct vi_id *from, const uint8
 struct order {
     struct daemon *d;
     struct rpc_call *call;
-    struct vi_id move;
+    struct vi_id move, env;
     unsigned what;
+    void (*done)(struct daemon *d, const struct vi_id *env, int err); /* no call: not of people */
 };
+
+static const char *too_early_or_late(unsigned what)
+{
+    return what == ENVMOVE_ASK_CANCEL ? "its guests are on their way already: that can't be taken back now"
+                                      : "who represents this domain isn't ready for it yet: it has just begun to, or waits for the other side; "
+                                        "`violin domains` shows which, then ask again";
+}
 
 static void answer(struct order *o, int err, const uint8_t *body, size_t len)
 {
@@ -240,8 +237,14 @@ static void answer(struct order *o, int err, const uint8_t *body, size_t len)
     struct vi_reader r;
     struct vi_writer *w;
     char id[VI_ID_TEXT];
+    if (!o->call) {
+        if (o->done)
+            o->done(o->d, &o->env, err);
+        free(o);
+        return;
+    }
     if (err) {
-        rpc_error(o->call, err, "%s", err == VI_ESTATE   ? "who represents the domain can't do that now"
+        rpc_error(o->call, err, "%s", err == VI_ESTATE   ? too_early_or_late(o->what)
                                       : err == VI_EEXIST ? "it is moving already"
                                       : err == VI_EFULL  ? "too many environments are moving"
                                       : err == VI_ENOTFOUND
@@ -283,31 +286,57 @@ static void on_asked(void *arg, int err, const uint8_t *body, size_t len)
     answer(arg, err, body, len);
 }
 
-static void order(struct daemon *d, struct rpc_call *call, unsigned what, const struct vi_id *move,
-                  const struct vi_id *env, const struct vi_id *domain)
+/* o is taken over. */
+static void pass_on(struct daemon *d, struct order *o, const struct vi_id *domain)
 {
     const struct vi_id *rep = rep_current(&d->fed->rep, daemon_now());
     uint8_t b[128], out[CALL_BODY_MAX];
-    struct order *o = calloc(1, sizeof *o);
     struct vi_writer w;
     int n;
-    if (!o || !rep) {
-        rpc_error(call, VI_ESTATE, "nobody represents this domain now; try again in a moment");
+    if (!rep) {
+        if (o->call)
+            rpc_error(o->call, VI_ESTATE, "nobody represents this domain now; try again in a moment");
+        else if (o->done)
+            o->done(d, &o->env, VI_ESTATE);
         free(o);
         return;
     }
-    *o = (struct order){.d = d, .call = call, .move = *move, .what = what};
     vi_writer_init(&w, b, sizeof b);
     vi_write_array(&w, 4);
-    vi_write_uint(&w, what);
-    vi_write_id(&w, move);
-    vi_write_id(&w, env);
+    vi_write_uint(&w, o->what);
+    vi_write_id(&w, &o->move);
+    vi_write_id(&w, &o->env);
     vi_write_id(&w, domain);
     if (vi_id_equal(rep, &d->me.id)) {
         n = daemon_envmove_asked(d, rep, b, w.len, out);
         answer(o, n < 0 ? n : 0, out, n > 0 ? (size_t)n : 0);
     } else if (calls_ask(d->calls, daemon_now(), rep, CALL_ENVMOVE, b, w.len, on_asked, o))
         answer(o, VI_EFULL, NULL, 0);
+}
+
+static void order(struct daemon *d, struct rpc_call *call, unsigned what, const struct vi_id *move, const struct vi_id *env,
+                  const struct vi_id *domain)
+{
+    struct order *o = calloc(1, sizeof *o);
+    if (!o) {
+        rpc_error(call, VI_ENOMEM, "out of memory");
+        return;
+    }
+    *o = (struct order){.d = d, .call = call, .move = *move, .env = *env, .what = what};
+    pass_on(d, o, domain);
+}
+
+void daemon_envmove_order(struct daemon *d, const struct vi_id *env, const char *domain,
+                          void (*done)(struct daemon *d, const struct vi_id *env, int err))
+{
+    struct order *o = calloc(1, sizeof *o);
+    struct vi_id to;
+    if (!o)
+        return;
+    *o = (struct order){.d = d, .env = *env, .what = ENVMOVE_ASK_START, .done = done};
+    vi_rng_id(&d->rng, &o->move);
+    fed_domain_key(&to, domain);
+    pass_on(d, o, &to);
 }
 
 void daemon_do_env_move(void *arg, struct rpc_call *call, struct vi_reader *params)

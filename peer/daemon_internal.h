@@ -12,6 +12,7 @@
 #include "peer/call.h"
 #include "peer/daemon.h"
 #include "peer/doubts.h"
+#include "peer/drainword.h"
 #include "peer/envdef.h"
 #include "peer/events.h"
 #include "peer/history.h"
@@ -102,6 +103,14 @@ struct moved {
     uint64_t bytes, disk_bytes;
 };
 
+/* Environments sent to other domains because this host is drained: daemon_evacuate.c. */
+struct evacuation {
+    vi_time stuck_since, at, wait;
+    unsigned tries, skipped;
+    struct vi_id env;          /* the last one */
+    char last[DRAINWORD_WHY];  /* what came of it; "": nothing yet */
+};
+
 struct daemon {
     uv_loop_t loop;
     uv_timer_t wake;
@@ -138,6 +147,9 @@ struct daemon {
     struct bulk_server *bulk;
     struct policy *policy;
     vi_time drain_until;  /* wall; 0: not draining; see daemon_drain.c */
+    vi_time drain_since;  /* wall: the last order */
+    bool drain_within;    /* not to other domains */
+    struct evacuation evacuate;
     struct history_memory kept;
     vi_time paused_until; /* wall; 0: not paused */
     vi_time next_drain;
@@ -168,6 +180,7 @@ struct daemon {
     struct calls *calls;
     struct images_daemon *images; /* daemon_image.h */
     struct daemon_disks *disks; /* daemon_disk.h */
+    struct whynot *whynot; /* answers being made: daemon_whynot.c */
     struct daemon_views *views[4]; /* questions under way: daemon_view.c */
     struct { uint8_t tag[POLICY_RULE_TAG]; char name[HOSTVIEW_NAME]; } guest_name[DAEMON_GUEST_NAMES]; /* on other hosts, as last told */
     unsigned next_guest_name; /* the oldest gives way */
@@ -452,11 +465,18 @@ bool daemon_packs(const struct daemon *d);
 void daemon_placement_evaluated(struct daemon *d, vi_time now);
 unsigned daemon_placement_fields(const struct daemon *d);
 void daemon_placement_write(const struct daemon *d, struct vi_writer *w);
+int daemon_drain_asked(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out); /* CALL_DRAIN */
 void daemon_do_drain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_drain_show(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_undrain(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_pause(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_resume(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_evacuate.c: to other domains, when this one has no room */
+void daemon_evacuate_anew(struct daemon *d);
+void daemon_evacuate_tick(struct daemon *d, vi_time now); /* while it is drained, once a second */
+/* Of a guest that no host of the domain takes: what is done about it. false: nothing can be said. */
+bool daemon_evacuate_word(struct daemon *d, const struct hv_guest *g, char *out, size_t cap);
 
 /* daemon_policy.c */
 int daemon_policy_open(struct daemon *d, char *why, size_t cap);
@@ -533,6 +553,28 @@ int daemon_views_ask_one(struct daemon *d, const struct vi_id *host, void (*done
 void daemon_views_tick(struct daemon *d);
 void daemon_views_close(struct daemon *d);
 
+/* daemon_plan.c */
+void daemon_do_plan(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_todo.c: what the policy would do, as commands */
+#define DAEMON_COMMAND 200
+/* The command that does it, for a decision that was only said; "": none. Returns out. */
+const char *daemon_decision_command(struct daemon *d, const struct policy_decision *dec, char *out, size_t cap);
+unsigned daemon_todo_count(struct daemon *d); /* status: field `suggestions` */
+void daemon_do_todo(void *arg, struct rpc_call *call, struct vi_reader *params);
+
+/* daemon_whynot.c: explain GUEST --on HOST */
+int daemon_whynot_answer(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out); /* CALL_WHYNOT */
+void daemon_whynot(struct daemon *d, struct rpc_call *call, const struct hv_guest *g, const char *host);
+
+/* daemon_explain_more.c: of a host, an environment; where a guest is that isn't here. */
+void daemon_explain_host(struct daemon *d, struct rpc_call *call, const char *name);
+void daemon_explain_env(struct daemon *d, struct rpc_call *call, const struct env *e);
+void daemon_explain_elsewhere(struct daemon *d, struct rpc_call *call, const char *guest);
+bool daemon_env_has(const struct env *e, const struct vi_id *host); /* does that other host take part in it? */
+/* NULL, or why that domain would not have so much of an environment, as far as is known here. */
+const char *daemon_env_refused(struct daemon *d, const struct env *e, const char *domain, uint64_t kb, double pct, char *out, size_t cap);
+
 /* daemon_explain.c */
 void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params);
 
@@ -583,7 +625,11 @@ bool daemon_pinned(const struct daemon *d, const char *name); /* by the configur
 /* daemon_envmove_rpc.c */
 int daemon_envmove_asked(struct daemon *d, const struct vi_id *from, const uint8_t *body, size_t len, uint8_t *out);
 void daemon_envmove_counts(struct daemon *d, struct vi_writer *w); /* status: field `env_moves` */
-bool daemon_envmove_explain(struct daemon *d, struct rpc_call *call, const char *name); /* false: no such environment */
+/* Has who represents this domain begin a move; done, if not NULL, hears whether that was begun. */
+void daemon_envmove_order(struct daemon *d, const struct vi_id *env, const char *domain,
+                          void (*done)(struct daemon *d, const struct vi_id *env, int err));
+#define DAEMON_ENVMOVE_EXPLAIN 4 /* fields: allowed, hosts, decisions, moves */
+void daemon_envmove_explain(struct daemon *d, struct vi_writer *w, const struct env *e);
 void daemon_do_env_move(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_env_moves(void *arg, struct rpc_call *call, struct vi_reader *params);
 void daemon_do_env_move_show(void *arg, struct rpc_call *call, struct vi_reader *params);

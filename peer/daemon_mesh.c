@@ -185,6 +185,10 @@ static int calls_answer(void *arg, const struct vi_id *from, unsigned method, co
         return daemon_policy_moves(arg, body, len, out);
     case CALL_VIEW:
         return daemon_view_answer(arg, body, len, out);
+    case CALL_WHYNOT:
+        return daemon_whynot_answer(arg, from, body, len, out);
+    case CALL_DRAIN:
+        return daemon_drain_asked(arg, from, body, len, out);
     case CALL_RENEW:
         return daemon_renew_answer(arg, from, body, len, out);
     case CALL_REVOKED:

@@ -283,9 +283,12 @@ static void say(struct daemon *d, const struct policy_decision *dec)
     struct event *ev = daemon_event(d, kinds[dec->kind], dec->name, "%s%s", dec->done ? "" : "would do: ", dec->text);
     const struct hv_guest *g = daemon_guest_by_id(d, &dec->guest);
     const struct env *e = g ? daemon_guest_env(d, g) : NULL;
+    char command[DAEMON_COMMAND];
     for (unsigned i = 0; i < dec->n; i++)
         event_number(ev, dec->numbers[i].name, dec->numbers[i].value);
     event_word(ev, "environment", e ? e->def.name : NULL);
+    if (!dec->done && daemon_decision_command(d, dec, command, sizeof command)[0])
+        event_word(ev, "command", command);
     daemon_history(d, ev);
 }
 
@@ -489,99 +492,6 @@ void daemon_policy_write_guest(struct daemon *d, struct vi_writer *w, const stru
         put_bool(w, "balloon_stuck", true);
     if (aged)
         put_number(w, "report_age_s", (double)v.report_age / 1e6);
-}
-
-/* ---- explain ---- */
-
-static void write_numbers(struct daemon *d, struct vi_writer *w, const struct hv_guest *g)
-{
-    struct policy_view v;
-    bool known = policy_view(d->policy, daemon_now(), &g->uuid, &v);
-    const struct env *e = daemon_guest_env(d, g);
-    vi_write_str(w, "numbers");
-    vi_write_map(w, 4U + (e != NULL) + (known && v.measured ? 4U : 0) + (known && v.fresh_report ? 3U : 0));
-    put_number(w, "memory_mib", MIB(g->current_kb));
-    put_number(w, "memory_maximum_mib", MIB(g->max_kb));
-    put_uint(w, "weight", g->weight);
-    put_uint(w, "vcpus", g->vcpus);
-    if (e)
-        put_uint(w, "shares_of_environment", e->def.shares);
-    if (known && v.measured) {
-        put_number(w, "cpu_used_pct", v.used_pct);
-        put_number(w, "cpu_demand_pct", v.demand_pct);
-        put_number(w, "cpu_entitlement_pct", v.entitlement_pct);
-        put_number(w, "cpu_utilisation", v.cpu_utilisation);
-    }
-    if (known && v.fresh_report) {
-        put_number(w, "memory_used_mib", MIB(v.used_kb));
-        put_number(w, "memory_utilisation", v.memory_utilisation);
-        put_number(w, "memory_desired_mib", MIB(v.desired_kb));
-    }
-}
-
-static void write_decisions(struct daemon *d, struct vi_writer *w, const struct vi_id *guest)
-{
-    vi_time offset = vi_clock_wall() - daemon_now();
-    const struct policy_decision *dec;
-    unsigned pos = 0, n = 0;
-    while (policy_decision_next(d->policy, guest, &pos, &dec))
-        n++;
-    vi_write_str(w, "decisions");
-    vi_write_array(w, n);
-    for (pos = 0; policy_decision_next(d->policy, guest, &pos, &dec);) {
-        vi_write_map(w, 5);
-        put_number(w, "at", (double)(dec->at + offset) / 1e6);
-        put_text(w, "kind", policy_decision_text(dec->kind));
-        put_text(w, "text", dec->text);
-        put_bool(w, "done", dec->done);
-        vi_write_str(w, "numbers");
-        vi_write_map(w, dec->n);
-        for (unsigned i = 0; i < dec->n; i++)
-            put_number(w, dec->numbers[i].name, dec->numbers[i].value);
-    }
-}
-
-void daemon_do_explain(void *arg, struct rpc_call *call, struct vi_reader *params)
-{
-    struct daemon *d = arg;
-    char name[128], uuid[VI_UUID_TEXT];
-    const struct hv_guest *g;
-    const struct env *e;
-    struct vi_writer *w;
-    struct vi_id peer;
-    const char *text;
-    unsigned pos = 0, n = 0;
-    if (!rpc_param_text(call, *params, "guest", true, name, sizeof name))
-        return;
-    g = daemon_guest_find(d, name);
-    e = g ? daemon_guest_env(d, g) : NULL;
-    if (!e && daemon_envmove_explain(d, call, name))
-        return;
-    if (!e) {
-        rpc_error(call, VI_ENOTFOUND, "no guest `%s` of an environment on this host, and no environment; `violin guests` "
-                                      "and `violin env list` show them", name);
-        return;
-    }
-    w = rpc_begin(call, 65536);
-    if (!w)
-        return;
-    vi_write_map(w, 7);
-    put_text(w, "guest", g->name);
-    put_text(w, "uuid", vi_uuid_format(&g->uuid, uuid));
-    put_text(w, "environment", e->def.name);
-    put_text(w, "state", hv_state_name(g->state));
-    write_numbers(d, w, g);
-    write_decisions(d, w, &g->uuid);
-    while (policy_choice_next(d->policy, &g->uuid, &pos, &peer, &text))
-        n++;
-    vi_write_str(w, "hosts");
-    vi_write_array(w, n);
-    for (pos = 0; policy_choice_next(d->policy, &g->uuid, &pos, &peer, &text);) {
-        vi_write_map(w, 2);
-        put_text(w, "host", daemon_member_name(d, &peer));
-        put_text(w, "text", text);
-    }
-    rpc_end(call);
 }
 
 /* ---- an operator's move ---- */

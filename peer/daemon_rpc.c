@@ -97,7 +97,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
         warnings += d->warnings[i][0] != 0;
     for (unsigned i = 0; i < d->n_guests; i++)
         n_guests += daemon_guest_env(d, &d->guests[i]) != NULL;
-    vi_write_map(w, 14U + (d->own_addr.family != 0) + (d->host.kind[0] != 0) + daemon_drain_fields(d) + daemon_placement_fields(d));
+    vi_write_map(w, 15U + (d->own_addr.family != 0) + (d->host.kind[0] != 0) + daemon_drain_fields(d) + daemon_placement_fields(d));
     put_text(w, "version", VIOLIN_VERSION);
     put_text(w, "host", d->me.cert.host);
     put_text(w, "peer", vi_id_format(&d->me.id, id));
@@ -116,6 +116,7 @@ static void do_status(void *arg, struct rpc_call *call, struct vi_reader *params
     daemon_policy_load(d, w);
     daemon_handover_counts(d, w);
     daemon_envmove_counts(d, w);
+    put_uint(w, "suggestions", daemon_todo_count(d));
     write_mesh(d, w);
     vi_write_str(w, "warnings");
     vi_write_array(w, warnings);
@@ -455,6 +456,8 @@ const struct rpc_entry daemon_methods[] = {
     {"trace", do_trace, true},
     {"explain", daemon_do_explain, false},
     {"history", daemon_do_history, false},
+    {"plan", daemon_do_plan, false},
+    {"todo", daemon_do_todo, false},
     {"migrate", daemon_do_migrate, true},
     {"handover.list", daemon_do_handover_list, false},
     {"handover.show", daemon_do_handover_show, false},
