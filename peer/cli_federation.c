@@ -16,9 +16,9 @@ const struct argp_option cli_federate_options[] = {
 
 static const struct cli_field domain_fields[] = {
     {"domain", "DOMAIN", CLI_TEXT}, {"state", "STATE", CLI_TEXT}, {"representative", "REPRESENTATIVE", CLI_TEXT},
-    {"hosts", "HOSTS", CLI_COUNT}, {"cpu_used_pct", "CPU USED", CLI_PERCENT}, {"cpu_pct", "OF", CLI_PERCENT},
-    {"memory_free_mib", "MEMORY FREE", CLI_MIB}, {"memory_mib", "OF", CLI_MIB}, {"heard_s", "HEARD", CLI_SECONDS},
-    {"takes_guests", "ITS GUESTS HERE", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
+    {"hosts", "HOSTS", CLI_COUNT}, {"cpu_used_pct", "CPU", CLI_PERCENT}, {"cpu_pct", "OF", CLI_PERCENT},
+    {"memory_free_mib", "FREE", CLI_MIB}, {"memory_mib", "OF", CLI_MIB}, {"heard_s", "HEARD", CLI_SECONDS},
+    {"takes_guests", "TAKEN IN", CLI_YESNO}, {NULL, NULL, CLI_TEXT}};
 
 int cli_do_domains(struct cli_client *c, struct args *a)
 {

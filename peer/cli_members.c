@@ -15,9 +15,10 @@ const struct argp_option cli_members_options[] = {
 static const struct cli_field member_fields[] = {
     {"name", "NAME", CLI_TEXT}, {"id", "ID", CLI_SHORT_ID}, {"state", "STATE", CLI_TEXT},
     {"address", "ADDRESS", CLI_TEXT}, {"guests", "GUESTS", CLI_COUNT},
-    {"cpu_demand_pct", "CPU WANTED", CLI_PERCENT}, {"cpu_capacity_pct", "OF", CLI_PERCENT},
-    {"memory_free_mib", "MEMORY FREE", CLI_MIB}, {"memory_total_mib", "OF", CLI_MIB},
-    {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT}, {"capabilities", "MAY", CLI_TEXT},
+    {"cpu_demand_pct", "CPU", CLI_PERCENT}, {"cpu_capacity_pct", "OF", CLI_PERCENT},
+    {"memory_free_mib", "FREE", CLI_MIB}, {"memory_total_mib", "OF", CLI_MIB},
+    {"mode", "MODE", CLI_TEXT}, {"placement", "PLACEMENT", CLI_TEXT}, {"summary_age_s", "AGE", CLI_SECONDS}, {"reason", "WHY", CLI_TEXT},
+    {"capabilities", "MAY", CLI_TEXT},
     {NULL, NULL, CLI_TEXT}};
 
 #define CAP 512

@@ -9,6 +9,7 @@
 
 #define COLUMNS_MAX 16
 #define CELL        160
+#define WORD_LEAST  8   /* … but not to less */
 
 static const msgpack_object *get_n(const msgpack_object *map, const char *key, size_t n)
 {
@@ -185,8 +186,7 @@ char *cli_format_value(const msgpack_object *v, enum cli_format f, char *out, si
     return out;
 }
 
-/* Characters as people count them: UTF-8 continuation bytes take no room. */
-static int width_of(const char *s)
+int cli_width(const char *s)
 {
     int n = 0;
     for (; *s; s++)
@@ -194,15 +194,88 @@ static int width_of(const char *s)
     return n;
 }
 
-static void print_cell(const char *s, int width, bool right, bool last)
+void cli_cut(char *s, int width)
 {
-    int pad = width - width_of(s);
+    int n = 0;
+    while (*s && n < width) /* to the first byte of the character that is replaced */
+        if (((unsigned char)*s++ & 0xc0) != 0x80 && ++n == width)
+            strcpy(s - 1, "…");
+}
+
+static void print_cell(char *s, int width, bool right, bool last)
+{
+    int pad = width - cli_width(s);
+    if (pad < 0) {
+        cli_cut(s, width);
+        pad = 0;
+    }
     if (right)
         printf("%*s%s%s", pad, "", s, last ? "\n" : "  ");
     else if (last)
         printf("%s\n", s);
     else
         printf("%s%*s  ", s, pad, "");
+}
+
+/* An empty word would look like a column that is missing. */
+static char *cell_of(const msgpack_object *row, const struct cli_field *f, char *out, size_t cap)
+{
+    if (!*cli_format_value(cli_get(row, f->key), f->format, out, cap))
+        snprintf(out, cap, "-");
+    return out;
+}
+
+static bool is_words(const struct cli_field *f)
+{
+    return f->format == CLI_TEXT;
+}
+
+static int line_of(const int *width, unsigned n)
+{
+    int sum = 0;
+    for (unsigned c = 0; c < n; c++)
+        sum += width[c] ? width[c] + 2 : 0;
+    return sum - 2;
+}
+
+/* What a line hasn't room for: columns in which nothing is said go first, then the widest words get shorter. */
+static void fit(const msgpack_object *rows, const struct cli_field *fields, int *width, unsigned n)
+{
+    char cell[CELL];
+    for (unsigned c = n; c-- > 0 && line_of(width, n) > CLI_LINE;) {
+        bool said = false;
+        for (uint32_t i = 0; i < rows->via.array.size; i++)
+            said |= strcmp(cell_of(&rows->via.array.ptr[i], &fields[c], cell, sizeof cell), "-") != 0;
+        width[c] = said ? width[c] : 0;
+    }
+    while (line_of(width, n) > CLI_LINE) {
+        unsigned widest = n;
+        for (unsigned c = 0; c < n; c++)
+            if (is_words(&fields[c]) && width[c] > WORD_LEAST && width[c] > cli_width(fields[c].heading) &&
+                (widest == n || width[c] > width[widest]))
+                widest = c;
+        if (widest == n)
+            return; /* numbers aren't cut */
+        width[widest]--;
+    }
+}
+
+static void print_row(const msgpack_object *row, const struct cli_field *fields, const int *width, unsigned n)
+{
+    unsigned last = n;
+    char cell[CELL];
+    while (last > 0 && !width[last - 1])
+        last--;
+    for (unsigned c = 0; c < last; c++) {
+        bool left = is_words(&fields[c]) || fields[c].format == CLI_SHORT_ID;
+        if (!width[c])
+            continue;
+        if (row)
+            cell_of(row, &fields[c], cell, sizeof cell);
+        else
+            snprintf(cell, sizeof cell, "%s", fields[c].heading);
+        print_cell(cell, width[c], !left, c == last - 1);
+    }
 }
 
 void cli_table(const msgpack_object *rows, const struct cli_field *fields, const char *none)
@@ -215,24 +288,18 @@ void cli_table(const msgpack_object *rows, const struct cli_field *fields, const
         return;
     }
     while (fields[n].key && n < COLUMNS_MAX) {
-        width[n] = width_of(fields[n].heading);
+        width[n] = cli_width(fields[n].heading);
         for (uint32_t i = 0; i < rows->via.array.size; i++) {
-            int w = width_of(cli_format_value(cli_get(&rows->via.array.ptr[i], fields[n].key),
-                                              fields[n].format, cell, sizeof cell));
+            int w = cli_width(cell_of(&rows->via.array.ptr[i], &fields[n], cell, sizeof cell));
             if (w > width[n])
                 width[n] = w;
         }
         n++;
     }
-    for (unsigned c = 0; c < n; c++)
-        print_cell(fields[c].heading, width[c],
-                   fields[c].format != CLI_TEXT && fields[c].format != CLI_SHORT_ID, c == n - 1);
+    fit(rows, fields, width, n);
+    print_row(NULL, fields, width, n);
     for (uint32_t i = 0; i < rows->via.array.size; i++)
-        for (unsigned c = 0; c < n; c++)
-            print_cell(cli_format_value(cli_get(&rows->via.array.ptr[i], fields[c].key),
-                                        fields[c].format, cell, sizeof cell),
-                       width[c], fields[c].format != CLI_TEXT && fields[c].format != CLI_SHORT_ID,
-                       c == n - 1);
+        print_row(&rows->via.array.ptr[i], fields, width, n);
 }
 
 void cli_list(const msgpack_object *map, const struct cli_field *fields)
@@ -240,12 +307,12 @@ void cli_list(const msgpack_object *map, const struct cli_field *fields)
     char cell[1024];
     int width = 0;
     for (const struct cli_field *f = fields; f->key; f++)
-        if (cli_get(map, f->key) && width_of(f->heading) > width)
-            width = width_of(f->heading);
+        if (cli_get(map, f->key) && cli_width(f->heading) > width)
+            width = cli_width(f->heading);
     for (const struct cli_field *f = fields; f->key; f++) {
         const msgpack_object *v = cli_get(map, f->key);
         if (v)
-            printf("%s:%*s %s\n", f->heading, width - width_of(f->heading), "",
+            printf("%s:%*s %s\n", f->heading, width - cli_width(f->heading), "",
                    cli_format_value(v, f->format, cell, sizeof cell));
     }
 }

@@ -31,7 +31,13 @@ double cli_get_number(const msgpack_object *map, const char *key, double otherwi
 /* One value; nothing known is "-". Returns out. Control characters become '?'. */
 char *cli_format_value(const msgpack_object *v, enum cli_format f, char *out, size_t cap);
 
-/* An array of maps as a table; `none` is said when it is empty. fields ends with a NULL key. */
+#define CLI_LINE 120 /* characters of a line of a table or a history, at most; numbers apart */
+/* Characters as people count them: UTF-8 continuation bytes take no room. */
+int cli_width(const char *s);
+/* In place: one that is longer is cut to width - 1 characters and an ellipsis. */
+void cli_cut(char *s, int width);
+/* An array of maps as a table; `none` is said when it is empty. fields ends with a NULL key. A line that would be too long loses columns
+ * that say nothing, then its longest words are cut: JSON has them whole. */
 void cli_table(const msgpack_object *rows, const struct cli_field *fields, const char *none);
 /* A map as lines "heading: value"; fields that aren't there are left out. */
 void cli_list(const msgpack_object *map, const struct cli_field *fields);
