@@ -34,11 +34,21 @@ static error_t parse(int key, char *arg, struct argp_state *state)
     case OPT_STATE: a->state = arg; return 0;
     case OPT_KIND: a->kind = arg; return 0;
     case OPT_SUBJECT: a->subject = arg; return 0;
+    case OPT_SINCE: a->since = arg; return 0;
+    case OPT_GUEST: a->guest = arg; return 0;
+    case OPT_WITHOUT: a->without = arg; return 0;
+    case OPT_ENV: a->env = arg; return 0;
+    case OPT_TO: a->to = arg; return 0;
+    case OPT_ON: a->on = arg; return 0;
+    case OPT_HOST: a->host = arg; return 0;
     case OPT_CARD: a->card = true; return 0;
     case OPT_GUESTS: a->guests = arg; return 0;
     case OPT_MEMORY: a->memory = arg; return 0;
     case OPT_CPU: a->cpu = arg; return 0;
+    case OPT_NAME: a->name = arg; return 0;
     case OPT_STRICT: a->strict = true; return 0;
+    case OPT_PRIORITY: a->priority = arg; return 0;
+    case OPT_REMOVE: a->remove = arg; return 0;
     case ARGP_KEY_ARG:
         if (a->n >= a->most)
             argp_error(state, "`%s` is one argument too many", arg);
@@ -49,7 +59,7 @@ static error_t parse(int key, char *arg, struct argp_state *state)
             argp_error(state, "an argument is missing");
         return 0;
     default:
-        return ARGP_ERR_UNKNOWN;
+        return cli_env_option(key, arg, a) ? 0 : ARGP_ERR_UNKNOWN;
     }
 }
 
@@ -68,10 +78,9 @@ static const struct argp_option invite_options[] = {
     {"uses", OPT_USES, "N", 0, "how many hosts may join with it (default 1)", 0},
     {"ttl", OPT_TTL, "TIME", 0, "how long it holds: 90s, 30m, 1h, 7d (default 1h)", 0},
     {0}};
-static const struct argp_option env_options[] = {
+static const struct argp_option migrate_options[] = {
     JSON_OPTION,
-    {"shares", OPT_SHARES, "N", 0, "create: its part of a CPU that is short (default 100)", 0},
-    {"strict", OPT_STRICT, NULL, 0, "create: guests speak with their own MACs and IP addresses only", 0},
+    {"force", OPT_FORCE, NULL, 0, "although a rule of its environment forbids it", 0},
     {0}};
 
 /* ---- helpers ---- */
@@ -158,6 +167,8 @@ static const struct cli_field status_fields[] = {
     {"uptime_s", "running for", CLI_SECONDS},
     {"mode", "mode", CLI_TEXT},
     {"paused_for_s", "  paused for", CLI_SECONDS},
+    {"placement", "placement", CLI_TEXT},
+    {"empty", "  empty", CLI_TEXT},
     {"draining", "draining", CLI_TEXT},
     {"hypervisor.kind", "hypervisor", CLI_TEXT},
     {"hypervisor.version", "  version", CLI_TEXT},
@@ -205,6 +216,8 @@ static int do_status(struct cli_client *c, struct args *a)
             cli_list(&r, env_moves_fields); /* few hosts ever have to do with one */
             break;
         }
+    if (cli_get_number(&r, "suggestions", 0) > 0)
+        printf("%.0f thing(s) it would do: violin todo\n", cli_get_number(&r, "suggestions", 0));
     w = cli_get(&r, "warnings");
     for (uint32_t i = 0; w && w->type == MSGPACK_OBJECT_ARRAY && i < w->via.array.size; i++) {
         char text[512];
@@ -215,8 +228,8 @@ static int do_status(struct cli_client *c, struct args *a)
 
 static const struct cli_field guest_fields[] = {
     {"name", "NAME", CLI_TEXT}, {"environment", "ENVIRONMENT", CLI_TEXT}, {"state", "STATE", CLI_TEXT},
-    {"used_mib", "MEMORY USED", CLI_MIB}, {"memory_mib", "OF", CLI_MIB}, {"max_mib", "MAXIMUM", CLI_MIB},
-    {"cpu_pct", "CPU", CLI_PERCENT}, {"demand_pct", "WANTED", CLI_PERCENT},
+    {"used_mib", "USED", CLI_MIB}, {"memory_mib", "OF", CLI_MIB}, {"max_mib", "MOST", CLI_MIB},
+    {"cpu_pct", "CPU", CLI_PERCENT}, {"demand_pct", "WANTS", CLI_PERCENT},
     {"entitlement_pct", "ENTITLED", CLI_PERCENT}, {"weight", "WEIGHT", CLI_COUNT},
     {"report_age_s", "REPORT", CLI_SECONDS}, {"movable", "MOVABLE", CLI_YESNO},
     {"why_not", "WHY NOT", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
@@ -224,64 +237,6 @@ static const struct cli_field guest_fields[] = {
 static int do_guests(struct cli_client *c, struct args *a)
 {
     return cli_ask(c, a, "guests", NULL, guest_fields, "no guests on this host");
-}
-
-/* A change that was decided and not made, as in mode observe: what was refused or is short can't be made. */
-static bool only_said(const msgpack_object *decision)
-{
-    const msgpack_object *done = cli_get(decision, "done");
-    char kind[32] = "";
-    (void)cli_get_text(decision, "kind", kind, sizeof kind);
-    return done && done->type == MSGPACK_OBJECT_BOOLEAN && !done->via.boolean &&
-           (!strcmp(kind, "grow") || !strcmp(kind, "shrink") || !strcmp(kind, "weight") || !strcmp(kind, "move"));
-}
-
-static int do_explain(struct cli_client *c, struct args *a)
-{
-    struct cli_params p;
-    msgpack_object r;
-    const msgpack_object *list;
-    char text[512], when[32];
-    int err;
-    cli_one_param(&p, "guest", a->arg[0]);
-    err = cli_call(c, "explain", &p, &r);
-    if (err)
-        return err;
-    if (a->json) {
-        cli_json(&r, true);
-        return 0;
-    }
-    if (!cli_get(&r, "guest")) {
-        cli_explain_env(&r);
-        return 0;
-    }
-    printf("%s", cli_format_value(cli_get(&r, "guest"), CLI_TEXT, text, sizeof text));
-    printf(" of %s", cli_format_value(cli_get(&r, "environment"), CLI_TEXT, text, sizeof text));
-    printf(", %s\n", cli_format_value(cli_get(&r, "state"), CLI_TEXT, text, sizeof text));
-    list = cli_get(&r, "numbers");
-    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_MAP && i < list->via.map.size; i++) {
-        const msgpack_object_kv *kv = &list->via.map.ptr[i];
-        printf("  %-28.*s %s\n", (int)kv->key.via.str.size, kv->key.via.str.ptr,
-               cli_format_value(&kv->val, CLI_TEXT, text, sizeof text));
-    }
-    list = cli_get(&r, "decisions");
-    printf("%s", list && list->via.array.size ? "\nDecided\n" : "\nNothing was decided about it yet.\n");
-    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
-        const msgpack_object *d = &list->via.array.ptr[i];
-        printf("  %s  %s", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
-               cli_format_value(cli_get(d, "text"), CLI_TEXT, text, sizeof text));
-        printf("%s\n", only_said(d) ? " (not done)" : "");
-        cli_print_numbers(cli_get(d, "numbers"), "            ");
-    }
-    list = cli_get(&r, "hosts");
-    if (list && list->type == MSGPACK_OBJECT_ARRAY && list->via.array.size)
-        printf("\nOther hosts\n");
-    for (uint32_t i = 0; list && list->type == MSGPACK_OBJECT_ARRAY && i < list->via.array.size; i++) {
-        const msgpack_object *h = &list->via.array.ptr[i];
-        printf("  %-12s", cli_format_value(cli_get(h, "host"), CLI_TEXT, when, sizeof when));
-        printf(" %s\n", cli_format_value(cli_get(h, "text"), CLI_TEXT, text, sizeof text));
-    }
-    return 0;
 }
 
 static int do_top(struct cli_client *c, struct args *a)
@@ -313,18 +268,23 @@ static int do_trace(struct cli_client *c, struct args *a)
 static const struct cli_field handover_fields[] = {
     {"id", "ID", CLI_SHORT_ID}, {"guest", "GUEST", CLI_TEXT}, {"role", "ROLE", CLI_TEXT},
     {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT}, {"state", "STATE", CLI_TEXT},
-    {"since_s", "SINCE", CLI_SECONDS}, {"bytes", "SENT", CLI_BYTES}, {"undecided", "UNDECIDED", CLI_YESNO},
+    {"since_s", "SINCE", CLI_SECONDS}, {"bytes", "SENT", CLI_BYTES}, {"disk_bytes", "DISKS", CLI_BYTES}, {"undecided", "UNDECIDED", CLI_YESNO},
     {"why", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 
 /* On a terminal one line that changes; else one line a state. */
 static void progress_line(const msgpack_object *h, double seconds, bool tty, char *last, size_t cap)
 {
-    char state[48], sent[32], memory[32], line[160];
+    char state[48], sent[32], memory[32], disks[32], line[160];
     const msgpack_object *bytes = cli_get(h, "bytes");
     int n;
     cli_get_text(h, "state", state, sizeof state);
     n = snprintf(line, sizeof line, "%6.1f s  %-12s", seconds, state);
-    if (bytes)
+    if (!bytes && cli_get_number(h, "disk_bytes", 0) > 0)
+        snprintf(line + n, sizeof line - (size_t)n, " %s of its disks sent, %s of %s are equal",
+                 cli_format_value(cli_get(h, "disk_bytes"), CLI_BYTES, sent, sizeof sent),
+                 cli_format_value(cli_get(h, "disk_in_sync_mib"), CLI_MIB, memory, sizeof memory),
+                 cli_format_value(cli_get(h, "disk_mib"), CLI_MIB, disks, sizeof disks));
+    else if (bytes)
         snprintf(line + n, sizeof line - (size_t)n, " %s sent, the guest has %s",
                  cli_format_value(bytes, CLI_BYTES, sent, sizeof sent),
                  cli_format_value(cli_get(h, "memory_mib"), CLI_MIB, memory, sizeof memory));
@@ -383,9 +343,13 @@ static int do_migrate(struct cli_client *c, struct args *a)
     char id[64];
     int err;
     cli_params_init(&p);
-    vi_write_map(&p.w, a->n);
+    vi_write_map(&p.w, a->n + a->force);
     vi_write_str(&p.w, "guest");
     vi_write_str(&p.w, a->arg[0]);
+    if (a->force) {
+        vi_write_str(&p.w, "force");
+        vi_write_uint(&p.w, 1);
+    }
     if (a->n > 1) {
         vi_write_str(&p.w, "host");
         vi_write_str(&p.w, a->arg[1]);
@@ -477,7 +441,7 @@ static const struct entry {
     const char *args, *doc;
 } entries[] = {
     {"status", do_status, plain_options, 0, 0, "", "What this peer is, knows and warns of."},
-    {"members", cli_do_members, cli_members_options, 0, CLI_ARGS_MAX, "[HOST|ID...]",
+    {"members", cli_do_members, cli_members_options, 0, 16, "[HOST|ID...]",
      "The domain's hosts, how they are and how full. With --why: who is or was lately suspected, dead or gone; who said so "
      "first, why, through whom it came here, who found the same, and what ended it."},
     {"reachability", cli_do_reachability, plain_options, 0, 1, "[PEER]",
@@ -485,28 +449,61 @@ static const struct entry {
      "there and back, how much is lost, and why not directly. A PEER (name or id) without a session is tried first."},
     {"guests", do_guests, plain_options, 0, 0, "", "This host's guests: what each has, uses and wants."},
     {"top", do_top, top_options, 0, 0, "", "The domain's hosts and this host's guests as bars, again and again."},
-    {"env", cli_do_env, env_options, 1, 3, "list\ncreate NAME\nshow NAME\nremove NAME\nattach NAME IFACE\ndetach NAME\nlimit NAME MIB\nallow NAME DOMAIN\ndeny NAME DOMAIN\nmove NAME DOMAIN\nmoves\ncancel ID",
-     "Environments: private clusters of guests on a virtual Ethernet. `attach` puts a network interface of this host, which "
+    {"env", cli_do_env, cli_env_options, 1, 19, "list\ncreate NAME\napply FILE\nshow NAME\nstart NAME\nstop NAME\nremove NAME\njobs\nattach NAME IFACE\ndetach NAME\nlimit NAME MIB\nrule NAME [spread GUEST...|together GUEST...|pin GUEST HOST|never GUEST HOST]\npriority NAME N\nallow NAME DOMAIN\ndeny NAME DOMAIN\nmove NAME DOMAIN\nmoves\ncancel ID",
+     "Environments: private clusters of guests on a virtual Ethernet. `create` with --guests makes its guests, too, from images, on "
+     "the hosts that fit best: all of them or none. `start`, `stop` and `remove` are for such guests, wherever they are; a host "
+     "starts those that it owns after a reboot. `apply` makes an environment as a file says (violin(8)), `jobs` shows what is under way. "
+     "Guests that `xl create` made are yours to start and stop. `attach` puts a network interface of this host, which "
      "has no address of its own, into the environment's bridge: once per environment and LAN. "
+     "`rule` says where its guests may be: never two of them on one host (spread), on one host where possible (together), "
+     "on that host only (pin), never on that host; without more it lists the rules. Of environments that are short on one "
+     "host, that of lower `priority` gives way. "
      "`limit` bounds what its guests on one host send to others, in MiB a second (0: no limit). `allow` lets its guests be in another domain, too "
      "(see violin federate); deny takes that back. `move` moves all its guests of this domain to another that may have it, "
      "`moves` shows what this host has to do with such moves, `cancel` gives one up while no guest has been told to go."},
-    {"explain", do_explain, plain_options, 1, 1, "GUEST|ENV", "Why a guest has what it has, and is where it is; what was decided about an environment."},
+    {"explain", cli_do_explain, cli_explain_options, 0, 1, "GUEST [--on HOST]\nHOST\nENV",
+     "Why a guest has what it has, and is where it is; with --on, why not there: that host is asked, too. Of a host: what it carries, what is "
+     "short, what it would take, and why nothing is done. Of an environment: where its guests are, where it could go and why not, what was "
+     "decided about it. When a name means several things: guest:NAME, env:NAME, host:NAME."},
+    {"todo", cli_do_todo, plain_options, 0, 0, "",
+     "What this host's policy would do, as commands to copy: in mode observe, and while it is paused, it only says so."},
+    {"history", cli_do_history, cli_history_options, 0, 1, "[GUEST|ENV|HOST]",
+     "What was decided and done on this host, over restarts: when, what, from where to where, why, and how long it took. A "
+     "move within the domain is in the histories of both hosts: with its pause and bytes where the guest left. Kinds: moving (decided), "
+     "moved, arrived, failed, envmove, refused, balloon, weight, short, drain, mode. Two things of one name: guest:NAME, env:NAME, host:NAME."},
+    {"plan", cli_do_plan, cli_plan_options, 0, 0, "",
+     "What if a guest were larger, hosts were to be empty, an environment went to another domain? Asks the domain's hosts how they are and says "
+     "which guests would move, in which order, who would find no place, and how full the hosts would be, by the policy's own rules. "
+     "Nothing is changed. Several questions at once are answered together."},
     {"events", cli_do_events, cli_events_options, 0, 0, "", "What happened here, and with --follow what happens."},
     {"monitor", cli_do_monitor, cli_monitor_options, 0, 0, "",
      "What happens from now on, a line an event, until Ctrl-C: of all kinds, or of those that are asked for: member, env, "
-     "guest, balloon, weight, short, moving, envmove, handover, moved, refused, failed, attach, conflict, drain, keys, admitted, revoked, federation, address, mode, warning, started."},
+     "guest, balloon, weight, short, moving, envmove, handover, moved, arrived, refused, failed, image, disk, attach, conflict, drain, keys, admitted, revoked, federation, address, mode, warning, started."},
     {"trace", do_trace, trace_options, 0, 0, "", "What the peer's process logged last, more than the log shows: for a report of what went wrong."},
-    {"migrate", do_migrate, plain_options, 1, 2, "GUEST [HOST]",
-     "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress."},
+    {"migrate", do_migrate, migrate_options, 1, 2, "GUEST [HOST]",
+     "Moves a guest live, to HOST or to the least loaded host that fits; waits and shows progress. A HOST that a rule of its "
+     "environment forbids is refused, but with --force."},
     {"handover", do_handover, plain_options, 1, 3, "list\nresolve ID keep-here|give-up",
      "Handovers under way or undecided. `resolve` decides one that only a person can: keep-here runs the copy of "
      "this host, give-up destroys it. ID: as listed, or its beginning. Make sure first that the other host's copy is gone, or running."},
+    {"image", cli_do_image, cli_image_options, 1, 2, "list\nadd FILE\nshow IMAGE\nfetch IMAGE\ncancel IMAGE\nremove IMAGE",
+     "Kernels, ramdisks and read-only disks, known by what is in them. `add` takes a file into this host's cache; the other "
+     "hosts fetch it when a guest that needs it is to come to them, or with `fetch`, in pieces from several hosts that have it, "
+     "each piece tested. `cancel` gives that up. What was fetched and isn't in use makes room for others; what was added "
+     "stays until `remove`. IMAGE: its name, its hash, or at least 8 digits of that."},
+    {"disk", cli_do_disk, cli_disk_options, 1, 4, "list\ncreate NAME SIZE\ncreate NAME --copy IMAGE[:SIZE]\nshow DISK\n"
+     "attach DISK GUEST [xvdX]\ndetach DISK\nadopt NAME PATH\nremove DISK",
+     "Writable disks that move with their guests, between hosts that share no storage. `create` makes one, of zeros or as a copy of "
+     "an image; `adopt` takes a block device or a file that is there as it is, and prints the line for its guest's configuration. "
+     "Only one copy of a disk is the true one, on which its guest runs; a move leaves the old copy behind as a base, so that the way "
+     "back copies only what has changed, until its room is needed. `show` asks the other hosts for theirs. `remove` refuses what is in "
+     "use, and what was adopted keeps its bytes. SIZE: 512M, 10G, 2T. DISK: its name, or its id."},
     {"drain", cli_do_drain, cli_drain_options, 0, 1, "[HOST]",
-     "Empties this host, before maintenance: its guests move to other hosts of the domain, a few at a time, also in mode "
-     "observe, and none comes until `violin undrain`; a restart of the peer changes nothing about it. Shows who is still "
-     "here, and why. HOST, if given, must be this host's name: drain a host on itself."},
-    {"undrain", cli_do_undrain, plain_options, 0, 0, "", "The host takes guests again."},
+     "Empties this host, or another of the domain, before maintenance: its guests move to other hosts of the domain, a few at a time, also "
+     "in mode observe, and none comes until `violin undrain`; a restart of the peer changes nothing about it. A guest that no host of the domain "
+     "has room for leaves with its whole environment for another domain that may have it. Nothing is ever ended or suspended for it. Shows who is "
+     "still here, and why. Another host obeys a host that may admit or revoke hosts."},
+    {"undrain", cli_do_undrain, plain_options, 0, 1, "[HOST]", "The host takes guests again."},
     {"pause", cli_do_pause, cli_pause_options, 0, 0, "",
      "For a while nothing on this host is changed or moved by itself, as in mode observe; an operator's orders are "
      "carried out. `violin resume` ends it."},
@@ -543,14 +540,19 @@ const struct cli_command cli_commands[] = {
     {"guests", "", "this host's guests"},
     {"top", "", "hosts and guests as bars, live"},
     {"env", "list|create|...", "environments"},
-    {"explain", "GUEST|ENV", "why a guest has what it has"},
+    {"explain", "GUEST|HOST|ENV", "why it is as it is; --on HOST: why not there"},
+    {"todo", "", "what would be done, as commands to copy"},
+    {"history", "[NAME] [--since T]", "what was decided and done, over restarts"},
+    {"plan", "--without HOST|...", "what if: which guests would move where"},
     {"events", "[--follow]", "what happened"},
     {"monitor", "[--kind K]", "what happens, live"},
     {"trace", "", "what the peer logged last, in detail"},
     {"migrate", "GUEST [HOST]", "move a guest live"},
     {"handover", "list|resolve", "handovers under way or undecided"},
-    {"drain", "[--wait]", "empty this host, before maintenance; undrain ends it"},
-    {"undrain", "", "take guests again"},
+    {"image", "add|list|fetch|...", "kernels and disks that guests need"},
+    {"disk", "create|list|...", "writable disks that move with their guests"},
+    {"drain", "[HOST] [--wait]", "empty a host, before maintenance; undrain ends it"},
+    {"undrain", "[HOST]", "take guests again"},
     {"pause", "[--for TIME]", "do nothing by itself for a while; resume ends it"},
     {"resume", "", "end a pause"},
     {"mode", "[observe|auto]", "watch only, or act"},

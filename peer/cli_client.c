@@ -173,7 +173,7 @@ int cli_call(struct cli_client *c, const char *method, const struct cli_params *
             bool ours = v[1].type == MSGPACK_OBJECT_POSITIVE_INTEGER &&
                         (v[1].via.u64 == id || (v[1].via.u64 == 0 && v[2].type != MSGPACK_OBJECT_NIL));
             if (ours && v[2].type != MSGPACK_OBJECT_NIL)
-                return print_error(&v[2]);
+                return c->quiet ? CLI_FAILED : print_error(&v[2]);
             if (ours) {
                 *result = v[3];
                 return 0;

@@ -16,6 +16,7 @@ struct cli_client {
     size_t in_len, in_cap;
     size_t in_used; /* of in: the last message */
     uint32_t next_id;
+    bool quiet; /* an error that a call is answered with isn't printed: the caller asks again */
     msgpack_unpacked answer; /* the last message; borrowed until the next call */
     bool has_answer;
 };
@@ -32,7 +33,7 @@ struct cli_params {
 void cli_params_init(struct cli_params *p);
 
 /* Sends, waits for the answer; *result is borrowed until the next call. 0, or an exit status with the
- * error printed. Notifications that come in between are dropped. */
+ * error printed (unless `quiet`). Notifications that come in between are dropped. */
 int cli_call(struct cli_client *c, const char *method, const struct cli_params *params,
              msgpack_object *result);
 /* Waits for the next notification of this method. 0, an exit status, or CLI_STOPPED. */

@@ -6,9 +6,11 @@
 #include "peer/cli_internal.h"
 
 #define WAIT_EVERY_S 2
+#define LONG_GONE    15 /* questions in vain to another host */
 
 const struct argp_option cli_drain_options[] = {
-    {"deadline", OPT_TTL, "TIME", 0, "warn when guests are still here then: 30m, 2h, 1d", 0},
+    {"deadline", OPT_TTL, "TIME", 0, "by when it is to be empty: 30m, 2h, 1d; when that is near, and over, what is left is a warning", 0},
+    {"within-domain", OPT_STRICT, NULL, 0, "no environment leaves for another domain", 0},
     {"wait", OPT_FOLLOW, NULL, 0, "until the host is empty, and say how far it is", 0},
     JSON_OPTION,
     {0}};
@@ -18,7 +20,7 @@ const struct argp_option cli_pause_options[] = {
 static uint32_t guests_of(const msgpack_object *r)
 {
     const msgpack_object *g = cli_get(r, "guests");
-    return g && g->type == MSGPACK_OBJECT_ARRAY ? g->via.array.size : 0;
+    return (uint32_t)cli_get_number(r, "guests_here", g && g->type == MSGPACK_OBJECT_ARRAY ? g->via.array.size : 0);
 }
 
 static bool is_true(const msgpack_object *r, const char *key)
@@ -41,25 +43,40 @@ static void show(const msgpack_object *r)
         printf("%s is drained: no guest of an environment is here\n", host);
         return;
     }
-    printf("%s is being drained: %u guest(s) still here", host, guests_of(r));
+    printf("%s is being drained%s: %u guest(s) still here", host, is_true(r, "within") ? " within its domain" : "", guests_of(r));
     if (cli_get(r, "deadline"))
         printf(", until %s", cli_format_value(cli_get(r, "deadline"), CLI_TIME, when, sizeof when));
     printf("\n");
     cli_table(cli_get(r, "guests"), fields, "");
 }
 
+static void host_param(struct cli_params *p, const struct args *a)
+{
+    cli_params_init(p);
+    vi_write_map(&p->w, a->n > 0);
+    if (a->n > 0) {
+        vi_write_str(&p->w, "host");
+        vi_write_str(&p->w, a->arg[0]);
+    }
+}
+
 static int wait_for_it(struct cli_client *c, const struct args *a)
 {
     uint32_t before = UINT32_MAX;
+    unsigned in_vain = 0;
     for (;;) {
         struct cli_params p;
         msgpack_object r;
         int err;
-        cli_params_init(&p);
-        vi_write_map(&p.w, 0);
+        host_param(&p, a);
         err = cli_call(c, "drain.show", &p, &r);
+        if (err && a->n > 0 && ++in_vain < LONG_GONE) { /* its peer may be restarting, or the network is slow */
+            sleep(WAIT_EVERY_S);
+            continue;
+        }
         if (err)
             return err;
+        in_vain = 0;
         if (guests_of(&r) != before || !is_true(&r, "draining") || is_true(&r, "drained")) {
             before = guests_of(&r);
             if (a->json)
@@ -87,7 +104,7 @@ int cli_do_drain(struct cli_client *c, struct args *a)
     if (a->ttl && !cli_duration(a->ttl, 366, &s))
         return cli_usage("--deadline is a time such as 30m, 2h or 1d, at most 366d", a->ttl);
     cli_params_init(&p);
-    vi_write_map(&p.w, (a->n > 0 ? 1U : 0U) + (a->ttl ? 1U : 0U));
+    vi_write_map(&p.w, (a->n > 0 ? 1U : 0U) + (a->ttl ? 1U : 0U) + (a->strict ? 1U : 0U));
     if (a->n > 0) {
         vi_write_str(&p.w, "host");
         vi_write_str(&p.w, a->arg[0]);
@@ -95,6 +112,10 @@ int cli_do_drain(struct cli_client *c, struct args *a)
     if (a->ttl) {
         vi_write_str(&p.w, "deadline_s");
         vi_write_uint(&p.w, s);
+    }
+    if (a->strict) {
+        vi_write_str(&p.w, "within");
+        vi_write_uint(&p.w, 1);
     }
     err = cli_call(c, "drain", &p, &r);
     if (err)
@@ -110,8 +131,11 @@ int cli_do_drain(struct cli_client *c, struct args *a)
 
 int cli_do_undrain(struct cli_client *c, struct args *a)
 {
+    struct cli_params p;
     msgpack_object r;
-    int err = cli_call(c, "undrain", NULL, &r);
+    int err;
+    host_param(&p, a);
+    err = cli_call(c, "undrain", &p, &r);
     if (err)
         return err;
     if (a->json)

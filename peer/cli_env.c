@@ -27,12 +27,16 @@ static const struct cli_field env_fields[] = {
     {"home", "HOME", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 static const struct cli_field env_show_fields[] = {
     {"name", "name", CLI_TEXT}, {"id", "id", CLI_TEXT}, {"home", "home", CLI_TEXT},
-    {"shares", "shares", CLI_COUNT}, {"strict", "strict", CLI_YESNO}, {"mtu", "MTU", CLI_COUNT}, {"bridge", "bridge", CLI_TEXT},
+    {"shares", "shares", CLI_COUNT}, {"priority", "priority", CLI_COUNT}, {"strict", "strict", CLI_YESNO}, {"mtu", "MTU", CLI_COUNT}, {"bridge", "bridge", CLI_TEXT},
     {"vif", "in the guest's configuration", CLI_TEXT}, {"hosts", "hosts", CLI_TEXT},
     {"guests", "guests here", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 static const struct cli_field mac_fields[] = {
-    {"mac", "MAC", CLI_TEXT}, {"guest", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
+    {"mac", "MAC", CLI_TEXT}, {"name", "GUEST", CLI_TEXT}, {"host", "HOST", CLI_TEXT},
     {"epoch", "EPOCH", CLI_COUNT}, {"pinned", "PINNED", CLI_YESNO}, {"addresses", "ADDRESSES", CLI_TEXT},
+    {NULL, NULL, CLI_TEXT}};
+
+static const struct cli_field kept_fields[] = {
+    {"name", "KEPT HERE", CLI_TEXT}, {"run", "SHALL RUN", CLI_YESNO}, {"state", "STATE", CLI_TEXT}, {"why", "WHY", CLI_TEXT},
     {NULL, NULL, CLI_TEXT}};
 
 static const struct cli_field attached_fields[] = {
@@ -72,8 +76,10 @@ static int env_show(struct cli_client *c, const struct args *a, const char *meth
     }
     cli_list(&r, env_show_fields);
     cli_print_numbers(cli_get(&r, "limits"), "limits: ");
+    cli_print_rules(&r);
     env_table(&r, "conflicts", conflict_fields);
     env_table(&r, "macs", mac_fields);
+    env_table(&r, "kept", kept_fields);
     env_table(&r, "attached", attached_fields);
     env_table(&r, "traffic", traffic_fields);
     env_table(&r, "paths", path_fields);
@@ -128,25 +134,36 @@ static int env_limit(struct cli_client *c, struct args *a)
 }
 
 static const char env_verbs[] =
-    "env wants: list, create NAME, show NAME, remove NAME, attach NAME IFACE, detach NAME, limit NAME MIB, "
+    "env wants: list, create NAME, apply FILE, show NAME, start NAME, stop NAME, remove NAME, jobs, attach NAME IFACE, detach NAME, limit NAME MIB, "
+    "rule NAME, priority NAME N, "
     "allow NAME DOMAIN, deny NAME DOMAIN, move NAME DOMAIN, moves, cancel ID";
 
 int cli_do_env(struct cli_client *c, struct args *a)
 {
     struct cli_params p;
     const char *verb = a->arg[0];
-    uint64_t shares = 100;
-    if (!strcmp(verb, "list") && a->n == 1)
+    uint64_t shares = 100, priority = 50;
+    if ((!strcmp(verb, "list") || !strcmp(verb, "jobs")) && a->n > 1)
+        return cli_usage(!strcmp(verb, "list") ? "env list wants nothing else" : "env jobs wants nothing else", a->arg[1]);
+    if (!strcmp(verb, "list"))
         return cli_ask(c, a, "env.list", NULL, env_fields, "no environments; make one: violin env create NAME");
+    if (a->priority && strcmp(verb, "create") != 0)
+        return cli_usage("--priority is for env create; later: env priority NAME N", NULL);
+    if (cli_env_made(a))
+        return cli_env_make(c, a);
     if (!strcmp(verb, "attach") || !strcmp(verb, "detach"))
         return env_attach(c, a, verb[0] == 'a');
     if (!strcmp(verb, "limit"))
         return env_limit(c, a);
+    if (!strcmp(verb, "rule"))
+        return cli_env_rule(c, a);
+    if (!strcmp(verb, "priority"))
+        return cli_env_priority(c, a);
     if (!strcmp(verb, "allow") || !strcmp(verb, "deny"))
         return cli_env_allow(c, a, verb[0] == 'a');
     if (!strcmp(verb, "move") || !strcmp(verb, "moves") || !strcmp(verb, "cancel"))
         return cli_env_move(c, a);
-    if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show") || !strcmp(verb, "remove"))) {
+    if (a->n != 2 && (!strcmp(verb, "create") || !strcmp(verb, "show"))) {
         fprintf(stderr, "violin: env %s wants a NAME\n", verb);
         return CLI_USAGE;
     }
@@ -155,8 +172,14 @@ int cli_do_env(struct cli_client *c, struct args *a)
     if (!strcmp(verb, "create")) {
         if (a->shares && (!cli_whole_number(a->shares, 10000, &shares) || shares == 0))
             return cli_usage("--shares is a number from 1 to 10000", a->shares);
+        if (a->priority && !cli_whole_number(a->priority, 100, &priority))
+            return cli_usage("--priority is a number from 0 to 100", a->priority);
         cli_params_init(&p);
-        vi_write_map(&p.w, a->strict ? 3 : 2);
+        vi_write_map(&p.w, 2U + a->strict + (a->priority != NULL));
+        if (a->priority) {
+            vi_write_str(&p.w, "priority");
+            vi_write_uint(&p.w, priority);
+        }
         vi_write_str(&p.w, "name");
         vi_write_str(&p.w, a->arg[1]);
         vi_write_str(&p.w, "shares");
@@ -170,14 +193,5 @@ int cli_do_env(struct cli_client *c, struct args *a)
     cli_one_param(&p, "name", a->arg[1]);
     if (!strcmp(verb, "show"))
         return env_show(c, a, "env.show", &p);
-    if (!strcmp(verb, "remove")) {
-        msgpack_object r;
-        int err = cli_call(c, "env.remove", &p, &r);
-        if (!err && a->json)
-            cli_json(&r, true);
-        else if (!err)
-            printf("%s is removed\n", a->arg[1]);
-        return err;
-    }
     return cli_usage(env_verbs, verb);
 }

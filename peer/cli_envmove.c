@@ -1,4 +1,4 @@
-/* `violin env move`, `env moves`, `env cancel`, and `explain` of an environment. */
+/* `violin env move`, `env moves`, `env cancel`. */
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -6,9 +6,9 @@
 #include "peer/cli.h"
 #include "peer/cli_internal.h"
 
-#define LONG_GONE 10 /* answers in vain, a second apart: nobody represents the domain, or nobody knows the move */
+#define LONG_GONE 60 /* answers in vain, a second apart: nobody represents the domain, or nobody knows the move */
 
-static const struct cli_field move_fields[] = {
+const struct cli_field cli_move_fields[] = {
     {"id", "ID", CLI_SHORT_ID}, {"environment", "ENVIRONMENT", CLI_TEXT}, {"part", "PART", CLI_TEXT},
     {"phase", "PHASE", CLI_TEXT}, {"domain", "DOMAIN", CLI_TEXT}, {"moved", "MOVED", CLI_COUNT}, {"left", "LEFT", CLI_COUNT},
     {"of", "OF", CLI_COUNT}, {"since_s", "SINCE", CLI_SECONDS}, {"why", "WHY", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
@@ -17,7 +17,7 @@ static const struct cli_field guest_fields[] = {
     {"name", "GUEST", CLI_TEXT}, {"uuid", "UUID", CLI_TEXT}, {"from", "FROM", CLI_TEXT}, {"to", "TO", CLI_TEXT},
     {"memory_mib", "MEMORY", CLI_MIB}, {"state", "STATE", CLI_TEXT}, {NULL, NULL, CLI_TEXT}};
 
-static void print_progress(const msgpack_object *r, char *last, size_t cap)
+static void print_progress(const msgpack_object *r, bool over, char *last, size_t cap)
 {
     char phase[48], why[200], line[320];
     unsigned moved = (unsigned)cli_get_number(r, "moved", 0), of = (unsigned)cli_get_number(r, "of", 0);
@@ -25,11 +25,26 @@ static void print_progress(const msgpack_object *r, char *last, size_t cap)
     cli_get_text(r, "why", why, sizeof why);
     if (!strcmp(why, "-"))
         why[0] = 0;
-    snprintf(line, sizeof line, "%s, %u of %u guests moved%s%s", phase, moved, of, why[0] ? ": " : "", why);
+    if (of)
+        snprintf(line, sizeof line, "%s, %u of %u guests moved%s%s", phase, moved, of, why[0] ? ": " : "", why);
+    else /* which they are is being asked */
+        snprintf(line, sizeof line, "%s%s%s", phase, why[0] ? ": " : "", why);
     if (strcmp(line, last)) {
-        fprintf(stderr, "%s\n", line);
+        if (!over) /* the last word goes to standard output */
+            fprintf(stderr, "%s\n", line);
         snprintf(last, cap, "%s", line);
     }
+}
+
+/* No answer for the moment: who led it may have died, and another takes it over from the hosts. */
+static void wait_for_another(const struct args *a, unsigned times)
+{
+    if (times == 1 && !a->json)
+        fprintf(stderr, "nobody answers for the move now; asking again for a minute\n");
+    if (times < LONG_GONE)
+        sleep(1);
+    else
+        fprintf(stderr, "what it came to isn't known here; `violin env show %s` says where its guests are\n", a->arg[1]);
 }
 
 /* Until it is over. All guests there: 0; some or none: a failure. */
@@ -39,22 +54,25 @@ static int watch(struct cli_client *c, const struct args *a, const char *id)
     unsigned in_vain = 0;
     for (;;) {
         struct cli_params p;
-        const msgpack_object *over;
+        const msgpack_object *said;
         msgpack_object r;
+        bool over;
         int err;
         cli_one_param(&p, "id", id);
+        c->quiet = in_vain + 1 < LONG_GONE;
         err = cli_call(c, "env.move.show", &p, &r);
-        if (err && ++in_vain >= LONG_GONE)
-            return err;
-        if (err) { /* who led it may have died; another takes it over from the hosts */
-            sleep(1);
+        if (err == CLI_FAILED)
+            wait_for_another(a, ++in_vain);
+        if (err == CLI_FAILED && in_vain < LONG_GONE)
             continue;
-        }
+        if (err)
+            return err;
         in_vain = 0;
+        said = cli_get(&r, "over");
+        over = said && said->type == MSGPACK_OBJECT_BOOLEAN && said->via.boolean;
         if (!a->json)
-            print_progress(&r, last, sizeof last);
-        over = cli_get(&r, "over");
-        if (!over || over->type != MSGPACK_OBJECT_BOOLEAN || !over->via.boolean) {
+            print_progress(&r, over, last, sizeof last);
+        if (!over) {
             usleep(300000);
             continue;
         }
@@ -96,7 +114,7 @@ static int list(struct cli_client *c, const struct args *a)
         cli_json(&r, true);
         return 0;
     }
-    cli_table(&r, move_fields, "this host takes part in no environment's move");
+    cli_table(&r, cli_move_fields, "this host takes part in no environment's move");
     for (uint32_t i = 0; r.type == MSGPACK_OBJECT_ARRAY && i < r.via.array.size; i++) {
         const msgpack_object *guests = cli_get(&r.via.array.ptr[i], "guests");
         if (!guests || !guests->via.array.size)
@@ -125,36 +143,4 @@ int cli_env_move(struct cli_client *c, struct args *a)
     else if (!err)
         printf("the move is given up, and what was kept for it is given back\n");
     return err;
-}
-
-static void texts(const msgpack_object *r, const char *key, const char *before)
-{
-    const msgpack_object *o = cli_get(r, key);
-    char text[128];
-    printf("%s", before);
-    for (uint32_t i = 0; o && o->type == MSGPACK_OBJECT_ARRAY && i < o->via.array.size; i++)
-        printf("%s%s", i ? ", " : "", cli_format_value(&o->via.array.ptr[i], CLI_TEXT, text, sizeof text));
-    if (!o || !o->via.array.size)
-        printf("-");
-}
-
-void cli_explain_env(const msgpack_object *r)
-{
-    const msgpack_object *o = cli_get(r, "decisions");
-    char text[256], when[32];
-    printf("%s", cli_format_value(cli_get(r, "environment"), CLI_TEXT, text, sizeof text));
-    printf(", at home in %s", cli_format_value(cli_get(r, "home"), CLI_TEXT, text, sizeof text));
-    texts(r, "allowed", ", may also be in ");
-    texts(r, "hosts", "\n  on ");
-    printf("%s", o && o->via.array.size ? "\n\nDecided and done here\n" : "\n\nNothing was decided about it here.\n");
-    for (uint32_t i = 0; o && o->type == MSGPACK_OBJECT_ARRAY && i < o->via.array.size; i++) {
-        const msgpack_object *d = &o->via.array.ptr[i];
-        printf("  %s  %s\n", cli_format_value(cli_get(d, "at"), CLI_TIME, when, sizeof when),
-               cli_format_value(cli_get(d, "text"), CLI_TEXT, text, sizeof text));
-    }
-    o = cli_get(r, "moves");
-    if (o && o->type == MSGPACK_OBJECT_ARRAY && o->via.array.size) {
-        printf("\n");
-        cli_table(o, move_fields, "");
-    }
 }

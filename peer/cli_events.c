@@ -38,7 +38,8 @@ static void print_details(const msgpack_object *e)
     printf("%s\n", n ? ")" : "");
 }
 
-/* Numbers alone, as decisions have many, are for `explain` and for programs. */
+/* Numbers alone, as decisions have many, and what the text says anyway are for `explain`, `history` and programs; a decision
+ * that was only said has the command that would do it. */
 static void print_event(const msgpack_object *e, bool json)
 {
     char text[512], when[32], kind[32];
@@ -49,7 +50,9 @@ static void print_event(const msgpack_object *e, bool json)
     printf("%s  %-10s %s", cli_format_value(cli_get(e, "at"), CLI_TIME, when, sizeof when),
            cli_format_value(cli_get(e, "kind"), CLI_TEXT, kind, sizeof kind),
            cli_format_value(cli_get(e, "text"), CLI_TEXT, text, sizeof text));
-    if (cli_get(e, "words"))
+    if (cli_get(e, "words.command"))
+        printf("  [%s]\n", cli_format_value(cli_get(e, "words.command"), CLI_TEXT, text, sizeof text));
+    else if (cli_get(e, "words") && !cli_get(e, "words.environment"))
         print_details(e);
     else
         printf("\n");
@@ -174,8 +177,8 @@ int cli_do_events(struct cli_client *c, struct args *a)
 static const char *unknown_kind(const char *text)
 {
     static const char *const kinds[] = {
-        "member", "env", "guest", "balloon", "weight", "short", "moving", "envmove", "handover", "moved", "refused", "failed",
-        "attach", "conflict", "drain", "keys", "admitted", "revoked", "federation", "address", "mode", "warning", "started"};
+        "member", "env", "guest", "balloon", "weight", "short", "moving", "envmove", "handover", "moved", "arrived", "refused", "failed", "image",
+        "disk", "attach", "conflict", "drain", "keys", "admitted", "revoked", "federation", "address", "mode", "warning", "started"};
     while (*text) {
         size_t n = strcspn(text, ","), i = 0;
         while (i < sizeof kinds / sizeof *kinds && (strlen(kinds[i]) != n || memcmp(kinds[i], text, n) != 0))

@@ -49,6 +49,8 @@ static void warnings(const msgpack_object *s)
 {
     const msgpack_object *w = cli_get(s, "warnings");
     char text[512];
+    if (cli_get_number(s, "suggestions", 0) > 0)
+        printf("%.0f thing(s) it would do: violin todo\n", cli_get_number(s, "suggestions", 0));
     for (uint32_t i = 0; w && w->type == MSGPACK_OBJECT_ARRAY && i < w->via.array.size; i++)
         printf("warning: %s\n", cli_format_value(&w->via.array.ptr[i], CLI_TEXT, text, sizeof text));
 }

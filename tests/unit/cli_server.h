@@ -45,7 +45,7 @@ static inline void note(const char *fmt, ...)
 
 static inline void note_params(struct vi_reader *r)
 {
-    uint32_t n = vi_read_map(r, 16);
+    uint32_t n = vi_read_map(r, 32);
     note(" {");
     for (uint32_t i = 0; i < n; i++) {
         char text[128];

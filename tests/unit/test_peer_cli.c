@@ -2,6 +2,7 @@
  * printed, what the exit status is. Each command runs in a process of its own. */
 #include <jansson.h>
 
+#include "peer/cli_show.h"
 #include "tests/unit/cli_server.h"
 
 static void status(const char *method, uint64_t id, struct vi_writer *w)
@@ -37,6 +38,26 @@ static void members(const char *method, uint64_t id, struct vi_writer *w)
     text(w, "state", "suspect");
 }
 
+#define LONG_MAY "admit, renew, revoke, env, federate"
+#define LONG_NAME "n\xc3\xb6rdlicher-rechner-mit-einem-sehr-langen-namen-im-ersten-stock.example.org"
+
+static void wide(const char *method, uint64_t id, struct vi_writer *w)
+{
+    (void)method;
+    response(w, id);
+    vi_write_array(w, 1);
+    vi_write_map(w, 9);
+    text(w, "name", LONG_NAME);
+    text(w, "id", "00112233445566778899aabbccddeeff");
+    text(w, "state", "alive");
+    text(w, "address", "[2001:db8:1234:5678:9abc:def0:1234:5678]:7946");
+    number(w, "memory_free_mib", 102400);
+    number(w, "memory_total_mib", 1024000);
+    number(w, "cpu_capacity_pct", 12800);
+    text(w, "placement", "balance");
+    text(w, "capabilities", LONG_MAY);
+}
+
 static unsigned shown;
 
 static void moving(const char *method, uint64_t id, struct vi_writer *w)
@@ -63,6 +84,39 @@ static void failing(const char *method, uint64_t id, struct vi_writer *w)
     vi_write_map(w, 2);
     text(w, !strcmp(method, "migrate") ? "handover" : "state", !strcmp(method, "migrate") ? "0123" : "refused");
     text(w, "why", "no room at south");
+}
+
+/* A job that makes many guests: two answers, then it is over. */
+static void making(const char *method, uint64_t id, struct vi_writer *w)
+{
+    bool over = shown > 0;
+    char name[32];
+    response(w, id);
+    if (!strcmp(method, "env.make")) {
+        shown = 0;
+        vi_write_map(w, 1);
+        text(w, "job", "0123");
+        return;
+    }
+    shown++;
+    vi_write_map(w, 6);
+    text(w, "phase", over ? "done" : "placing");
+    number(w, "done", over ? 40 : 0);
+    number(w, "total", 40);
+    vi_write_str(w, "over");
+    vi_write_bool(w, over);
+    text(w, "why", "");
+    vi_write_str(w, "guests");
+    vi_write_array(w, 40);
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(name, sizeof name, "guest-of-many-%u", i);
+        vi_write_map(w, 4);
+        text(w, "name", name);
+        text(w, "host", "a-host-with-a-name");
+        text(w, "state", over ? "running" : "asked");
+        vi_write_str(w, "done");
+        vi_write_bool(w, over);
+    }
 }
 
 static void token(const char *method, uint64_t id, struct vi_writer *w)
@@ -175,8 +229,26 @@ static void test_requests(void **unused)
         {"env list", "env.list {}\n"},
         {"env create web", "env.create {name web shares 100}\n"},
         {"env create web --shares 7", "env.create {name web shares 7}\n"},
+        {"env create web --priority 9", "env.create {priority 9 name web shares 100}\n"},
+        {"env rule web", "env.rules {name web}\n"},
+        {"env rule web spread a b c", "env.rule {name web kind spread guests [a b c]}\n"},
+        {"env rule web together a b", "env.rule {name web kind together guests [a b]}\n"},
+        {"env rule web pin a host3", "env.rule {name web kind pin guests [a] host host3}\n"},
+        {"env rule web never a host3 --json", "env.rule {name web kind never guests [a] host host3}\n"},
+        {"env rule web --remove 2", "env.rule.remove {name web number 2}\n"},
+        {"env priority web 70", "env.priority {name web priority 70}\n"},
         {"env show web", "env.show {name web}\n"},
         {"env remove web", "env.remove {name web}\n"},
+        {"env remove web --force", "env.remove {name web force 1}\n"},
+        {"env start web", "env.start {name web}\n"},
+        {"env stop web --force", "env.stop {name web force 1}\n"},
+        {"env jobs", "env.jobs {}\n"},
+        {"env create web --guests 2 --head=h1 --kernel k --image a --image b --memory 64 --append x --network 10.9.0.0/24",
+         "env.make {name web guests 2 first 1 head 1 head_host h1 add 0 shares 100 strict 0 memory_mib 64 max_mib 0 vcpus 1 "
+         "weight 256 kernel k ramdisk  images a,b cmdline x network 10.9.0.0/24 on_poweroff  on_reboot  on_crash }\n"},
+        {"env create web --guests 2 --head=h1 --kernel k --copy a:4G --image b --disk 512M --copy c --memory 64 --append x --network 10.9.0.0/24",
+         "env.make {name web guests 2 first 1 head 1 head_host h1 add 0 shares 100 strict 0 memory_mib 64 max_mib 0 vcpus 1 "
+         "weight 256 kernel k ramdisk  disks copy=a:4096,image=b,disk=512,copy=c cmdline x network 10.9.0.0/24 on_poweroff  on_reboot  on_crash }\n"},
         {"env allow web b.example", "env.allow {name web domain b.example allow 1}\ndomains {}\n"},
         {"env allow web b.example --json", "env.allow {name web domain b.example allow 1}\n"},
         {"explain g1", "explain {guest g1}\n"},
@@ -211,7 +283,11 @@ static void test_requests(void **unused)
 static void test_usage(void **unused)
 {
     static const char *const wrong[] = {
-        "status extra", "explain", "env", "env paint web", "env create", "env create a b", "migrate", "migrate a b c",
+        "env create a --guests 2", "env create a --guests 65 --kernel k", "env create a --guests x --kernel k", "env start", "env apply",
+        "env create a --guests 1 --kernel k --on-crash what", "env create a --guests 1 --kernel k --memory 8", "env create a --guests 1 --kernel k --disk 10", "env create a --guests 1 --kernel k --copy a:b",
+        "env create a --guests 1 --kernel k --disk 1G --disk 1G --disk 1G --disk 1G --disk 1G", "env stop a b",
+        "status extra", "explain", "env", "env paint web", "env create", "env create a b", "env create a --priority 101", "env rule", "env rule a keep b c", "env rule a spread b", "env rule a pin b", "env rule a never b c d", "env rule a --remove 0", "env rule a spread --remove 1", "env priority a", "env priority a 101", "migrate", "migrate a b c",
+        "env list xx", "env jobs xx", "env show a --priority 5",
         "handover", "handover resolve 0a", "mode a b", "invite --uses 0", "invite --uses -1", "invite --uses 1x",
         "invite --ttl 0", "invite --ttl h", "invite --ttl 400d", "invite --ttl 99999999999999999999s", "events --after x",
         "events --limit 0", "monitor extra", "monitor --kind ,", "monitor --kind a,,b", "monitor --kind a,", "monitor --kind member,none", "monitor --kind members", "top --times 0", "federate", "env limit a", "members --state well",
@@ -268,6 +344,25 @@ static void test_table(void **unused)
     says(out, "\"id\":\"00112233445566778899aabbccddeeff\"");
     assert_int_equal(run("guests", empty), CLI_OK);
     assert_string_equal(out, "no guests on this host\n");
+}
+
+/* No line is longer than 120 characters: columns that say nothing go, long words are cut; in JSON all is there. */
+static void test_wide_table(void **unused)
+{
+    (void)unused;
+    assert_int_equal(run("members", wide), CLI_OK);
+    for (char *line = strtok(out, "\n"); line; line = strtok(NULL, "\n")) {
+        assert_true(cli_width(line) <= CLI_LINE);
+        assert_null(strstr(line, "WHY"));
+        if (!strncmp(line, "NAME", 4))
+            continue;
+        says(line, "n\xc3\xb6rdlicher-");
+        says(line, "\xe2\x80\xa6  00112233  alive  ");
+        says(line, "1024000 MiB  balance");
+    }
+    assert_int_equal(run("members --json", wide), CLI_OK);
+    says(out, LONG_NAME);
+    says(out, LONG_MAY);
 }
 
 static unsigned reach_asked;
@@ -389,6 +484,21 @@ static void test_migrate(void **unused)
     says(err, "violin: the guest was not moved: no room at south\n");
 }
 
+/* However many guests: a line of progress fits a terminal's, and says how many it leaves out. */
+static void test_making(void **unused)
+{
+    (void)unused;
+    assert_int_equal(run("env create e --guests 40 --kernel k", making), CLI_OK);
+    says(err, "placing: 0 of 40 guests; guest-of-many-0 asked on a-host-with-a-na, and 39 more\n");
+    says(err, "done: 40 of 40 guests\n");
+    for (const char *at = err; *at; at += strcspn(at, "\n") + 1)
+        assert_true(strcspn(at, "\n") <= 79);
+    says(out, "guest-of-many-39  a-host-with-a-name  running  -\n"); /* no column is left empty */
+    assert_int_equal(run("env create e --vcpus 2", making), CLI_USAGE);
+    says(err, "kernel is missing");
+    assert_string_equal(asked, "");
+}
+
 static void test_invite(void **unused)
 {
     (void)unused;
@@ -435,8 +545,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_requests), cmocka_unit_test(test_usage), cmocka_unit_test(test_keys), cmocka_unit_test(test_status),
-        cmocka_unit_test(test_table), cmocka_unit_test(test_refused),
-        cmocka_unit_test(test_migrate), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
+        cmocka_unit_test(test_table), cmocka_unit_test(test_wide_table), cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_migrate), cmocka_unit_test(test_making), cmocka_unit_test(test_invite), cmocka_unit_test(test_no_peer),
         cmocka_unit_test(test_bad_server), cmocka_unit_test(test_top), cmocka_unit_test(test_reachability),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
