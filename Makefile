@@ -151,6 +151,7 @@ check-long: deps
 	$(Q)$(MAKE) faults
 	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"
 	$(Q)BYTES=1e9 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 7200 transfer "$(PYTHON) tests/net/test_transfer.py"
+	$(Q)SIZE=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 1800 images "$(PYTHON) tests/net/test_images.py"
 	$(Q)$(MAKE) fuzz SECONDS=600
 	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
 

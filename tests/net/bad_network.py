@@ -1,15 +1,16 @@
 """bad_network.py: two network namespaces joined by a relay that loses, delays, doubles and, once told, drops silently what
-is larger than a size. The kernels here have no netem. Each end is a TUN device (IP packets, no offload, so each packet
+is larger than a size, or is 10 ms away each way and loses one packet in a hundred. The kernels here have no netem. Each end is a TUN device (IP packets, no offload, so each packet
 is whole and on its own); the relay is a process that holds both.
 
     net = BadNetwork((ns, "eth0", "10.77.0.1"), (ns, "eth0", "10.77.0.2"), seed=5)
-    net.bad(); net.shrink(1280); net.close()"""
+    net.bad(); net.far(); net.shrink(1280); net.close()"""
 import ctypes, fcntl, heapq, os, random, select, signal, struct, time
 
 from lab import run
 
 LOST, LATE, TWICE = 0.01, 0.05, 0.01
 LATE_BY = (0.0005, 0.003)  # seconds: others overtake it
+FAR = 0.01  # seconds each way; in order
 
 
 def tun_in(ns, name):
@@ -26,7 +27,7 @@ def tun_in(ns, name):
 class Relay:
     def __init__(self, tuns, commands, seed):
         self.tuns, self.commands, self.rng = tuns, commands, random.Random(seed)
-        self.bad, self.largest = False, 65535
+        self.bad, self.far, self.largest = False, False, 65535
         self.late, self.n = [], 0
 
     def command(self):
@@ -35,6 +36,7 @@ class Relay:
             os._exit(0)
         for c in data.decode().split():
             self.bad = c != "good" if c in ("good", "bad") else self.bad
+            self.far = self.far or c == "far"
             self.largest = int(c) if c.isdigit() else self.largest
 
     def put(self, to, packet):
@@ -45,6 +47,11 @@ class Relay:
 
     def packet(self, to, p):
         if len(p) > self.largest:
+            return
+        if self.far:
+            if self.rng.random() >= LOST:
+                self.n += 1
+                heapq.heappush(self.late, (time.monotonic() + FAR, self.n, to, p))
             return
         if not self.bad:
             return self.put(to, p)
@@ -109,6 +116,9 @@ class BadNetwork:
 
     def bad(self):
         self.tell("bad")
+
+    def far(self):
+        self.tell("far")
 
     def shrink(self, size):
         self.tell(size)
