@@ -18,6 +18,12 @@ def run(*cmd, check=True, **kw):
     return r
 
 
+def empty(folder):
+    """All that is in it goes; itself it stays, with its owner and mode."""
+    for e in list(os.scandir(folder)):
+        shutil.rmtree(e.path) if e.is_dir(follow_symlinks=False) else os.unlink(e.path)
+
+
 def wait_for(what, condition, seconds=60, every=0.1):
     """Waits for a state with a generous bound; says what never came."""
     end = time.monotonic() + seconds

@@ -19,9 +19,12 @@ for h in lab.hosts:
 
 @test
 def wrong_orders():
-    """another host's name, and times that are none, are errors"""
-    r = h1.violin("drain", "host2", check=False)
-    assert r.returncode == 1 and "on host2 itself" in r.stderr, r
+    """hosts that aren't there, orders of hosts that may not, and times that are none, are errors"""
+    r = h1.violin("drain", "host9", check=False)
+    assert r.returncode == 1 and "no living member" in r.stderr, r
+    for order in (["drain", "host3"], ["undrain", "host1"]):
+        r = h2.violin(*order, check=False)
+        assert r.returncode == 1 and "may neither admit nor revoke" in r.stderr, r
     assert h1.violin("drain", "--deadline", "soon", check=False).returncode == 2
     assert h1.violin("pause", "--for", "-1", check=False).returncode == 2
     assert "draining" not in h1.status() and "paused_for_s" not in h1.status()
@@ -35,7 +38,7 @@ def drains():
     assert "being drained: 3 guest(s)" in r.stdout and r.stdout.strip().endswith("no guest of an environment is here"), r
     for n in range(3):
         assert [h.name for h in lab.where(f"g{n}")] in (["host2"], ["host3"]), n
-    assert h1.status()["draining"] == "drained"
+    wait_for("it is drained", lambda: h1.status()["draining"] == "drained", 30)
     assert any(e["kind"] == "drain" and "is drained" in e["text"] for e in h1.json("events"))
     there = lab.where("g0")[0]
     r = there.violin("migrate", "g0", "host1", check=False, timeout=60)
@@ -71,6 +74,26 @@ def one_cannot():
     wait_for("the warning", lambda: any("still here" in w for w in h1.status()["warnings"]), 60)
     h1.violin("undrain")
     wait_for("no warning", lambda: not any("still here" in w for w in h1.status()["warnings"]), 30)
+
+
+@test
+def from_another_host():
+    """a host that may admit hosts has another one drained, waits for it, and lets it take guests again"""
+    for h in (h2, h3):
+        h.sim(f"destroy fill-{h.name}")
+    h1.sim("destroy huge")
+    left = {"g0", "g1", "g2"}
+    wait_for("the others are gone", lambda: {g["name"] for h in lab.hosts for g in h.json("guests")} == left, 60)
+    if lab.where("g0")[0] is not h2:
+        wait_for("g0 moves", lambda: lab.where("g0")[0].violin("migrate", "g0", "host2", check=False, timeout=60).returncode == 0, 60)
+    wait_for("host2 has g0", lambda: "g0" in [g["name"] for g in h2.json("guests")], 30)
+    wait_for("all know how much room there is", lambda: sum(m["memory_free_mib"] for h in [h2] for m in h.json("members")) > 3000, 60)
+    r = h1.violin("drain", "host2", "--wait", "--deadline", "1h", timeout=120)
+    assert "host2 is drained" in r.stdout and h2.status()["draining"] == "drained", r
+    assert any("ordered from host1" in r["text"] for r in h2.json("history", "--kind", "drain")["records"])
+    assert h3.json("explain", "host2")["draining"] == "drained"
+    assert "host2 takes guests" in h1.violin("undrain", "host2").stdout
+    assert "draining" not in h2.status()
 
 
 @test

@@ -137,8 +137,7 @@ def full_disk():
     shutil.copytree(state, saved)
     run("mount", "-t", "tmpfs", "-o", "size=4m,mode=0700", "tmpfs", state)
     try:
-        for n in os.listdir(saved):
-            shutil.copy2(os.path.join(saved, n), state)
+        shutil.copytree(saved, state, dirs_exist_ok=True)
         run("chown", "-R", "nobody:nogroup", state)
         with open(os.path.join(state, "ballast"), "wb", buffering=0) as f:
             try:

@@ -4,7 +4,7 @@ revoked and an unfederated host. CUT=300 makes the cut last as long (default 25 
 import os, signal, subprocess, sys, time
 
 from harness import main, test
-from lab import Lab, run, wait_for
+from lab import Lab, empty, run, wait_for
 
 CUT = int(os.environ.get("CUT", "25"))
 lab = Lab(hosts=7)
@@ -307,8 +307,7 @@ def signer_revoked():
     time.sleep(20)  # FED_TIDY and some
     venus[2].stop()
     state = os.path.join(venus[2].dir, "state")
-    for f in os.listdir(state):
-        os.unlink(os.path.join(state, f))
+    empty(state)
     venus[2].violin("join", "--host", "new", venus[0].json("invite")["token"])
     venus[2].start()
     wait_for("the new one is federated", lambda: (domain(venus[2], "earth") or {}).get("limit_guests") == 5 and

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What is forged, repeated, cut or bent on the network, and who takes no part: dropped, and counted by its own reason.
 And a guest that moves: found at once though it is silent, by who hasn't heard of it through its old host."""
-import random, sys
+import random, subprocess, sys, time
 
 from harness import main, test
 from lab import Lab, run, wait_for
@@ -132,6 +132,33 @@ def stated_without_a_transfer():
     h3.sim("destroy liar")
     wait_for("no conflict any more", lambda: not [c for h in lab.hosts for c in show(h)["conflicts"]], 90)
     wait_for("no warning any more", lambda: not [w for h in lab.hosts for w in h.status()["warnings"] if mac in w], 60)
+
+
+def hears(h, port, say):
+    """Does a program on the host hear a datagram at any of its addresses while say() speaks?"""
+    p = lab.spawn(h.ns, sys.executable, "-c", f"import socket; s = socket.socket(type=socket.SOCK_DGRAM); s.bind(('', {port})); "
+                  "s.settimeout(3); print('bound', flush=True); print(s.recv(9))", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert p.stdout.readline() == b"bound\n"
+    for _ in range(5):
+        say()
+        time.sleep(0.1)
+    p.wait(10)
+    return p.returncode == 0
+
+
+@test
+def host_is_out_of_reach():
+    """a guest gets no answer for its host's address, and nothing into its host's IP by the bridge's MAC; another host does"""
+    mac = run("ip", "netns", "exec", h1.ns, "cat", f"/sys/class/net/{physics['bridge']}/address").stdout.strip()
+    assert h1.ip and len(mac) == 17, mac
+    word = [sys.executable, "-c", f"import socket; socket.socket(type=socket.SOCK_DGRAM).sendto(b'x', ('{h1.ip}', 7999))"]
+    assert hears(h1, 7999, lambda: in_ns(h2.ns, *word))
+    run("ip", "-n", ns("p1"), "route", "add", h1.ip, "dev", "eth0")
+    assert not reaches("p1", h1.ip)
+    assert not hears(h1, 7999, lambda: in_ns(ns("p1"), *word))
+    run("ip", "-n", ns("p1"), "neigh", "replace", h1.ip, "lladdr", mac, "dev", "eth0")
+    assert not hears(h1, 7999, lambda: in_ns(ns("p1"), *word))
+    run("ip", "-n", ns("p1"), "route", "del", h1.ip, "dev", "eth0")
 
 
 @test

@@ -4,7 +4,7 @@ authority with members that were away, and the authority's backup."""
 import os, subprocess, time
 
 from harness import main, test
-from lab import Lab, run, wait_for
+from lab import Lab, empty, run, wait_for
 
 lab = Lab(hosts=6, settings={"cert-lifetime": 86400})
 h1, h2, h3, h4, h5, spare = lab.hosts
@@ -186,8 +186,7 @@ def joins_with_new_keys_only():
     os.unlink(os.path.join(state, "cert"))
     r = join(h4, h2)
     assert r.returncode == 1 and "key was revoked: stolen from the rack" in r.stderr and "new ones" in r.stderr, r
-    for f in os.listdir(state):
-        os.unlink(os.path.join(state, f))
+    empty(state)
     r = join(h4, h2)
     assert r.returncode == 0, r
     h4.start()

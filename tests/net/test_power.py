@@ -3,7 +3,7 @@
 import os, signal
 
 from harness import main, test
-from lab import Lab, run, wait_for
+from lab import Lab, empty, run, wait_for
 
 lab = Lab(hosts=4)
 lab.form()
@@ -76,12 +76,10 @@ def invitation_counts_on():
     token = h1.json("invite", "--uses", "1")["token"]
     h4.stop()
     state = os.path.join(h4.dir, "state")
-    for f in os.listdir(state):
-        os.unlink(os.path.join(state, f))
+    empty(state)
     h4.violin("join", "--host", "newcomer", token)
     power_cut()
-    for f in os.listdir(state):
-        os.unlink(os.path.join(state, f))
+    empty(state)
     for h in (h1, h2, h3):
         h.start()
     r = h4.violin("join", "--host", "another", token, check=False)
