@@ -44,6 +44,10 @@ help:
 	@echo 'make demo       four simulated hosts adapt before your eyes (no Xen needed; KEEP=1 leaves it running)'
 	@echo 'make check      unit tests, simulator, real peers in network namespaces'
 	@echo 'make check-xen  the main job on real Xen: two hosts, then three, in QEMU (no Xen needed here; about 25 minutes)'
+	@echo 'make check-xen-create  an environment made from a root image over two real Xen hosts, and removed (5 to 10 minutes)'
+	@echo 'make check-disks a disk copied to another host while it is written to, in a kernel of its own in QEMU (some minutes)'
+	@echo 'make check-xen-disks  disks move with their guests between two real Xen hosts, out and back, and with faults (three quarters of an hour)'
+	@echo 'make check-xen-domains  two domains of two real Xen hosts: an environment moves to the other (half an hour on a busy machine)'
 	@echo 'make check-asan the unit tests and the simulator under ASan and UBSan, the threads under TSan'
 	@echo 'make check-long hours of it: a thousand seeds, 64 real peers, long fuzzing, real Xen XEN_RUNS=5 times'
 	@echo 'make mutants    broken variants of policy and handover that the simulators must catch (many minutes)'
@@ -132,6 +136,29 @@ check-xen: deps
 	$(Q)$(MAKE) faults
 	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 2400 xen "$(PYTHON) tests/xen/check_xen.py $(BUILD)/faults/violin"
 
+# Two real Xen hosts: an environment is made from images with one command, and removed without a trace.
+.PHONY: check-xen-create
+check-xen-create: deps
+	$(Q)$(MAKE) all
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 3600 xen-create "$(PYTHON) tests/xen/check_create.py $(BUILD)/violin"
+
+# A disk copied between two hosts by device mapper and nbd while it is written to: one Debian kernel in QEMU, some minutes.
+.PHONY: check-disks
+check-disks: deps $(BUILD)/tests/disk_probe $(BUILD)/tests/disk_host_probe
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 1800 disks "$(PYTHON) tests/xen/check_disks.py $(BUILD)/tests/disk_probe $(BUILD)/tests/disk_host_probe"
+
+# Two real Xen hosts: a guest's disk moves with it, live, out and back, and all that can go wrong with that.
+.PHONY: check-xen-disks
+check-xen-disks: deps
+	$(Q)$(MAKE) faults
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 7200 xen-disks "$(PYTHON) tests/xen/check_xen_disks.py $(BUILD)/faults/violin"
+
+# Four real Xen hosts in two domains: an environment moves between them, its head stays.
+.PHONY: check-xen-domains
+check-xen-domains: deps
+	$(Q)$(MAKE) faults
+	$(Q)PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 7200 xen-domains "$(PYTHON) tests/xen/check_domains.py $(BUILD)/faults/violin"
+
 # Broken variants of handover, environment moves and the budget that the simulators must catch; many minutes.
 .PHONY: mutants
 mutants: need $(SIMS)
@@ -147,13 +174,14 @@ check-long: deps
 	$(Q)SEEDS=1000 $(MAKE) check-sim RUN="$(RUN) --timeout 14400"
 	$(Q)$(MAKE) model
 	$(Q)$(MAKE) mutants
+	$(Q)$(MAKE) check-disks
 	$(Q)$(MAKE) check-many
 	$(Q)$(MAKE) faults
 	$(Q)CUT=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --timeout 1800 federation "$(PYTHON) tests/net/test_federation.py"
 	$(Q)BYTES=1e9 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 7200 transfer "$(PYTHON) tests/net/test_transfer.py"
 	$(Q)SIZE=300 VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --show --timeout 1800 images "$(PYTHON) tests/net/test_images.py"
 	$(Q)$(MAKE) fuzz SECONDS=600
-	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen || exit 1; done
+	$(Q)for i in $$(seq $(XEN_RUNS)); do $(MAKE) check-xen check-xen-create check-xen-disks check-xen-domains || exit 1; done
 
 # The paper's experiments under every system, on virtual time: text, build/scenarios/{index.html,report.json}.
 .PHONY: scenarios
@@ -178,7 +206,7 @@ check-asan-run: $(UNIT) $(SIMS)
 
 # What has threads of its own, under TSan.
 THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths \
-    test_overlay_datapath_via test_overlay_isolation test_peer_journal)
+    test_overlay_datapath_via test_overlay_isolation test_peer_journal test_xen_disk_host test_xen_simulated_disks)
 check-tsan-run: $(THREADED) $(BUILD)/violin
 	$(Q)VIOLIN=$(BUILD)/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) tsan $(THREADED) "$(PYTHON) tests/net/test_threads.py"
 

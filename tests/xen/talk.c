@@ -1,10 +1,11 @@
-/* talk serve PORT  |  to IP PORT  |  sink PORT  |  bulk IP PORT: what runs in test guests to watch a connection.
+/* talk serve PORT  |  to IP PORT [MS]  |  sink PORT  |  bulk IP PORT: what runs in test guests to watch a connection.
  *
- * The speaker sends a numbered message every 100 ms over TCP and a datagram every 50 ms over UDP. The
+ * The speaker sends a numbered message every 100 ms (or MS) over TCP, a datagram twice as often over UDP. The
  * server answers the messages, and says once a second what came and the longest silence since it said so
- * last: "heard TCP-COUNT MS UDP-COUNT MS". Bulk sends over TCP as fast as it goes; the sink says once a second
- * "sunk BYTES MS": what came in it, and the longest silence, from before it, too, if that lasts.
- * Ends with a line TALK-BROKEN if a connection breaks. */
+ * last: "heard TCP-COUNT MS UDP-COUNT MS"; the speaker says the same of the answers: "back TCP-COUNT MS". Bulk sends
+ * over TCP as fast as it goes; the sink says once a second "sunk BYTES MS": what came in it, and the longest silence,
+ * from before it, too, if that lasts. Ends with a line TALK-BROKEN if a connection breaks. Every line begins with
+ * the port: several may share a console. */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,8 +22,9 @@
 
 #define MESSAGE 8
 #define TCP_MS  100
-#define UDP_MS  50
 #define SAY_MS  1000
+
+static unsigned port; /* which of several of these a line is of */
 
 struct line { /* what came over one of the two */
     unsigned long count;
@@ -60,7 +62,7 @@ static uint64_t get_number(const uint8_t *b)
 
 static int broken(const char *why)
 {
-    printf("TALK-BROKEN %s\n", why);
+    printf("%u: TALK-BROKEN %s\n", port, why);
     fflush(stdout);
     return 1;
 }
@@ -111,7 +113,7 @@ static int serve(const struct sockaddr_in *at)
             p[2].fd = accept(p[0].fd, NULL, NULL);
             have = next = 0;
             tcp.count = 0;
-            printf("connected\n");
+            printf("%u: connected\n", port);
         }
         if (p[1].revents & POLLIN && recv(p[1].fd, datagram, sizeof datagram, 0) > 0)
             came(&udp);
@@ -121,7 +123,7 @@ static int serve(const struct sockaddr_in *at)
             p[2].fd = -1;
         }
         if (now_ms() >= say) {
-            printf("heard %lu %ld %lu %ld\n", tcp.count, tcp.gap, udp.count, udp.gap);
+            printf("%u: heard %lu %ld %lu %ld\n", port, tcp.count, tcp.gap, udp.count, udp.gap);
             fflush(stdout);
             tcp.gap = udp.gap = 0;
             say = now_ms() + SAY_MS;
@@ -129,12 +131,13 @@ static int serve(const struct sockaddr_in *at)
     }
 }
 
-static int speak(const struct sockaddr_in *to)
+static int speak(const struct sockaddr_in *to, long every_ms)
 {
     int one = 1, tcp = socket(AF_INET, SOCK_STREAM, 0), udp = socket(AF_INET, SOCK_DGRAM, 0);
-    uint64_t said = 0, heard = 0, have = 0;
+    struct line back = {0};
+    uint64_t said = 0, have = 0;
     uint8_t b[MESSAGE];
-    long due = now_ms(), due_udp = due;
+    long due = now_ms(), due_udp = due, say = due + SAY_MS;
     if (tcp < 0 || udp < 0)
         return broken("no socket");
     while (connect(tcp, (const struct sockaddr *)to, sizeof *to)) {
@@ -150,7 +153,7 @@ static int speak(const struct sockaddr_in *to)
         if (now >= due_udp) {
             put_number(b, said);
             (void)sendto(udp, b, MESSAGE, MSG_DONTWAIT, (const struct sockaddr *)to, sizeof *to);
-            due_udp = now + UDP_MS;
+            due_udp = now + every_ms / 2;
         }
         if (now >= due) {
             put_number(b, said);
@@ -158,16 +161,20 @@ static int speak(const struct sockaddr_in *to)
                 said++;
             else if (errno != EAGAIN)
                 return broken(strerror(errno));
-            due = now + TCP_MS;
+            due = now + every_ms;
         }
         if (poll(&p, 1, (int)(due_udp > now ? due_udp - now : 0)) > 0) {
             ssize_t n = recv(tcp, b, sizeof b, 0);
             if (n == 0 || (n < 0 && errno != EAGAIN))
                 return broken(n ? strerror(errno) : "closed");
-            have += n > 0 ? (uint64_t)n : 0;
-            if (have / MESSAGE / 50 != heard / 50)
-                printf("back %llu\n", (unsigned long long)(have / MESSAGE)), fflush(stdout);
-            heard = have / MESSAGE;
+            for (have += n > 0 ? (uint64_t)n : 0; have >= MESSAGE; have -= MESSAGE)
+                came(&back);
+        }
+        if (now >= say) {
+            printf("%u: back %lu %ld\n", port, back.count, now - back.last > back.gap && back.count ? now - back.last : back.gap);
+            fflush(stdout);
+            back.gap = 0;
+            say = now + SAY_MS;
         }
     }
 }
@@ -182,7 +189,7 @@ static int sink(const struct sockaddr_in *at)
     int fd = p.fd < 0 ? -1 : accept(p.fd, NULL, NULL);
     if (fd < 0)
         return broken("no socket");
-    printf("connected\n");
+    printf("%u: connected\n", port);
     in.last = now_ms();
     say = in.last + SAY_MS;
     p.fd = fd;
@@ -197,7 +204,7 @@ static int sink(const struct sockaddr_in *at)
         }
         now = now_ms();
         if (now >= say) {
-            printf("sunk %lu %ld\n", bytes, now - in.last > in.gap ? now - in.last : in.gap);
+            printf("%u: sunk %lu %ld\n", port, bytes, now - in.last > in.gap ? now - in.last : in.gap);
             fflush(stdout);
             bytes = 0;
             in.gap = 0;
@@ -224,13 +231,16 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in a = {.sin_family = AF_INET};
     if (argc == 3 && (!strcmp(argv[1], "serve") || !strcmp(argv[1], "sink"))) {
-        a.sin_port = htons((uint16_t)atoi(argv[2]));
+        port = (uint16_t)atoi(argv[2]);
+        a.sin_port = htons((uint16_t)port);
         return argv[1][1] == 'e' ? serve(&a) : sink(&a);
     }
-    if (argc == 4 && (!strcmp(argv[1], "to") || !strcmp(argv[1], "bulk")) && inet_pton(AF_INET, argv[2], &a.sin_addr) == 1) {
-        a.sin_port = htons((uint16_t)atoi(argv[3]));
-        return argv[1][0] == 't' ? speak(&a) : bulk(&a);
+    if ((argc == 4 || (argc == 5 && atoi(argv[4]) > 1)) && (!strcmp(argv[1], "to") || !strcmp(argv[1], "bulk")) &&
+        inet_pton(AF_INET, argv[2], &a.sin_addr) == 1) {
+        port = (uint16_t)atoi(argv[3]);
+        a.sin_port = htons((uint16_t)port);
+        return argv[1][0] == 't' ? speak(&a, argc == 5 ? atoi(argv[4]) : TCP_MS) : bulk(&a);
     }
-    fprintf(stderr, "talk serve PORT | to IP PORT | sink PORT | bulk IP PORT\n");
+    fprintf(stderr, "talk serve PORT | to IP PORT [MS] | sink PORT | bulk IP PORT\n");
     return 2;
 }

@@ -2,11 +2,18 @@
 
 Commands run in dom0 over a forwarded loopback port; files go in and out by a shared folder (/mnt there).
 Times mean nothing here; bounds are generous and compare with `xl migrate` in the same run."""
-import atexit, ctypes, json, os, re, shlex, signal, socket, subprocess, sys, threading, time
+import atexit, ctypes, fcntl, json, os, re, shlex, signal, socket, subprocess, sys, threading, time
 
 from images import Images
 
 MEM, DOM0_MEM = 900, 384
+
+
+def free_port():
+    """A port of loopback that nobody has; labs may run side by side."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
 
 
 def die_with_parent():
@@ -50,16 +57,15 @@ class XenHost:
     def __init__(self, lab, n):
         self.lab, self.n, self.name = lab, n, f"host{n}"
         self.ip = f"192.168.77.{n}"
-        self.port = lab.base_port + n
-        self.net = lab.images.path("run", f"{self.name}.net")
-        self.console = lab.images.path("run", f"{self.name}.console")
-        self.disk = lab.images.path("run", f"{self.name}.disk")
+        self.port = None
+        self.net, self.console, self.disk, self.err = (os.path.join(lab.run, f"{self.name}.{k}")
+                                                       for k in ("net", "console", "disk", "err"))
         self.proc = None
 
     def make_disk(self):
         """What outlives the host's power: an empty file system for /var/lib."""
         with open(self.disk, "wb") as f:
-            f.truncate(64 << 20)
+            f.truncate(512 << 20)
         subprocess.run(["/sbin/mkfs.ext4", "-q", "-F", self.disk], check=True)
 
     def boot(self):
@@ -69,6 +75,7 @@ class XenHost:
             if os.path.exists(f):
                 os.unlink(f)
         im = self.lab.images
+        self.port = free_port()
         self.lab.switch.ports[self.net] = True
         xen = (f"console=com1 com1=115200,8n1 loglvl=warning guest_loglvl=warning dom0_mem={DOM0_MEM}M,max:{DOM0_MEM}M "
                "dom0_max_vcpus=1 spec-ctrl=no xpti=no pcid=no ucode=no watchdog=0")
@@ -85,7 +92,7 @@ class XenHost:
              "-drive", f"file={self.disk},if=virtio,format=raw,cache=writethrough",
              "-virtfs", f"local,path={im.share},mount_tag=share,security_model=none,multidevs=remap",
              "-object", "rng-random,id=r0,filename=/dev/urandom", "-device", "virtio-rng-pci,rng=r0"],
-            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(im.path("run", f"{self.name}.err"), "wb"),
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=open(self.err, "wb"),
             start_new_session=True, preexec_fn=die_with_parent)
 
     def wait_ready(self, seconds=300):
@@ -138,10 +145,12 @@ class XenHost:
     def json(self, args):
         return json.loads(self.violin(args + " --json"))
 
-    def configure(self, **settings):
-        lines = {"advertise": f"{self.ip}:7411", "mode": "auto", "memory-reserve": 16, "dom0-cpu": 0, "evaluation-period": 5,
+    def configure(self, images=("/mnt/images",), **settings):
+        def words(v):
+            return f"{{{json.dumps(v)[1:-1]}}}" if isinstance(v, (list, tuple)) else json.dumps(v)
+        lines = {"image-dirs": images, "advertise": f"{self.ip}:7411", "mode": "auto", "memory-reserve": 16, "dom0-cpu": 0, "evaluation-period": 5,
                  "report-stale": 60, "memory-floor": 64, "log-level": "info", **settings}
-        text = "".join(f"{k.replace('_', '-')} = {json.dumps(v)}\n" for k, v in lines.items()) + 'image-dirs = {"/mnt/images"}\n'
+        text = "".join(f"{k.replace('_', '-')} = {words(v)}\n" for k, v in lines.items())
         self.sh(f"cat > /etc/violin/violin.conf <<'X'\n{text}X\nviolin config check")
 
     def start(self, env=""):
@@ -153,10 +162,16 @@ class XenHost:
         self.sh("p=$(cat /run/violin.pid); for i in $(seq 100); do kill -TERM $p 2>/dev/null || exit 0; sleep 0.3; done; "
                 "kill -KILL $p $(pidof violin-peer violin-agent); sleep 1")
 
-    def create(self, name, bridge, mac, memory, maxmem, words, kernel="/mnt/images/vmlinuz"):
-        cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "{kernel}"\nramdisk = "/mnt/images/domu.cpio"\n'
+    def create(self, name, bridge, mac, memory, maxmem, words, kernel="/mnt/images/vmlinuz", image="domu.cpio", more=(),
+               disks=()):
+        """image: a path, or a name in the shared folder; more: further interfaces, (mac, bridge) each; disks: writable
+        devices, as xvda and so on."""
+        image = os.path.join("/mnt/images", image)
+        vifs = ", ".join(f'"mac={m},bridge={b}"' for m, b in ((mac, bridge), *more))
+        vbds = ", ".join(f'"format=raw,vdev=xvd{chr(97 + i)},access=rw,target={d}"' for i, d in enumerate(disks))
+        cfg = (f'name = "{name}"\ntype = "pvh"\nkernel = "{kernel}"\nramdisk = "{image}"\n'
                f'extra = "console=hvc0 quiet {words}"\nmemory = {memory}\nmaxmem = {maxmem}\nvcpus = 1\n'
-               f'vif = [ "mac={mac},bridge={bridge}" ]\n')
+               f'vif = [ {vifs} ]\ndisk = [ {vbds} ]\n')
         self.sh(f"cat > /root/{name}.cfg <<'X'\n{cfg}X\nxl create -q /root/{name}.cfg")
 
     def domid(self, name):
@@ -187,15 +202,22 @@ class XenHost:
 
 
 class XenLab:
-    def __init__(self, program, hosts=2):
+    def __init__(self, program, hosts=2, name="xen"):
+        """name: of the folder of what runs, below build/xen/run; one lab at a time has it."""
         self.images = Images(program)
+        self.run = self.images.path("run", name)
+        os.makedirs(self.run, exist_ok=True)
+        self.lock = open(os.path.join(self.run, "lock"), "w")
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            sys.exit(f"another lab runs in {self.run}")
         self.images.build()
-        self.base_port = 23000 + os.getpid() % 3000 * 10
-        self.switch = Switch(self.images.path("run"))
+        self.switch = Switch(self.run)
         self.switch.start()
-        for f in os.listdir(self.images.path("run")):
+        for f in os.listdir(self.run):
             if f.endswith(".disk"):
-                os.unlink(self.images.path("run", f))
+                os.unlink(os.path.join(self.run, f))
         self.hosts = [XenHost(self, n) for n in range(1, hosts + 1)]
         atexit.register(self.close)
         for sig in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
