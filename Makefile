@@ -260,6 +260,7 @@ install: $(BUILD)/violin
 	install -D -m 644 deploy/violin.conf.example $(DESTDIR)/etc/violin/violin.conf.example
 	sed 's,@PREFIX@,$(PREFIX),g' deploy/violin.service | install -D -m 644 /dev/stdin $(DESTDIR)$(PREFIX)/lib/systemd/system/violin.service
 	install -D -m 644 deploy/violin.sysusers $(DESTDIR)$(PREFIX)/lib/sysusers.d/violin.conf
+	install -D -m 644 deploy/violin.modules $(DESTDIR)$(PREFIX)/lib/modules-load.d/violin.conf
 	install -D -m 644 deploy/violin.8 $(DESTDIR)$(PREFIX)/share/man/man8/violin.8
 	install -D -m 644 deploy/violin.bash-completion $(DESTDIR)$(PREFIX)/share/bash-completion/completions/violin
 	install -D -m 644 README.md $(DESTDIR)$(PREFIX)/share/doc/violin/README.md
