@@ -31,16 +31,21 @@ def main():
     ap.add_argument("targets", nargs="*")
     a = ap.parse_args()
     passed = failed = 0
+    crashed = []
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
         for name, status, runs, text, cmd in pool.map(lambda t: fuzz(t, a.seconds), a.targets):
             print(f"  {'ok  ' if status == 0 else 'FAIL'} {name:28} {runs} runs", flush=True)
             passed, failed = passed + (status == 0), failed + (status != 0)
             if status:
                 print("\n".join("      " + l for l in text.splitlines()[-40:]))
+                crashed.append(f"{name}: status {status}")
                 print("      repeat with: " + cmd[0] + " FILE   (see the artifact's name above)")
     os.makedirs(a.results, exist_ok=True)
     with open(os.path.join(a.results, "fuzz"), "w") as fh:
         fh.write(f"{passed} {failed}\n")
+    os.makedirs(a.results + ".failed", exist_ok=True)
+    with open(os.path.join(a.results + ".failed", "fuzz"), "w") as fh:
+        fh.writelines(line + "\n" for line in crashed)
     print(f"fuzz: {passed} passed, {failed} failed")
     return 1 if failed or not passed else 0
 
