@@ -43,7 +43,11 @@ static void show(const msgpack_object *r)
         printf("%s is drained: no guest of an environment is here\n", host);
         return;
     }
-    printf("%s is being drained%s: %u guest(s) still here", host, is_true(r, "within") ? " within its domain" : "", guests_of(r));
+    printf("%s is being drained%s: ", host, is_true(r, "within") ? " within its domain" : "");
+    if (guests_of(r))
+        printf("%u guest(s) still here", guests_of(r));
+    else
+        printf("no guest is listed, but it isn't known yet that none is here, or one is still let in or started");
     if (cli_get(r, "deadline"))
         printf(", until %s", cli_format_value(cli_get(r, "deadline"), CLI_TIME, when, sizeof when));
     printf("\n");

@@ -24,6 +24,24 @@ static unsigned guests_here(struct daemon *d)
     return n;
 }
 
+/* May a guest still come, that was let in before? By a handover, with its environment, or made or started here. */
+static bool one_may_come(struct daemon *d)
+{
+    uint64_t kb;
+    double pct;
+    if (handover_promised(d->handovers, &kb, &pct) || daemon_envmove_leased(d, &kb, &pct))
+        return true;
+    daemon_envmake_promised(d, &kb, &pct);
+    return kb > 0;
+}
+
+/* An empty list says so only if the hypervisor was asked, what was under way before a restart is known, and nobody is still let
+ * in: who reads "drained" switches the host off. */
+bool daemon_drained(struct daemon *d)
+{
+    return d->drain_until && d->hv_there && d->listed && d->recovered && !guests_here(d) && !one_may_come(d);
+}
+
 static void keep(struct daemon *d, const char *name, int64_t value)
 {
     if (store_set_number(d->store, name, value))
@@ -98,7 +116,7 @@ static void fill(struct daemon *d, struct drainword *w)
         why_here(d, g, w->guest[w->n].why, sizeof w->guest[w->n].why);
         w->n++;
     }
-    w->drained = w->draining && w->guests == 0;
+    w->drained = daemon_drained(d);
 }
 
 /* ---- as time goes by ---- */
@@ -139,9 +157,9 @@ void daemon_drain_tick(struct daemon *d, vi_time now)
     d->next_drain = now + VI_SEC;
     if (!d->hv_there || !d->recovered)
         return;
-    if (here == 0 && !d->drained)
+    if (daemon_drained(d) && !d->drain_told)
         daemon_history(d, daemon_event(d, "drain", d->me.cert.host, "this host is drained: no guest of an environment is here"));
-    d->drained = here == 0;
+    d->drain_told = daemon_drained(d);
     warn(d, here);
     if (here && !d->drain_within)
         daemon_evacuate_tick(d, now);
@@ -157,7 +175,7 @@ unsigned daemon_drain_fields(const struct daemon *d)
 void daemon_drain_write(struct daemon *d, struct vi_writer *w)
 {
     if (d->drain_until)
-        put_text(w, "draining", d->drained ? "drained" : "yes");
+        put_text(w, "draining", daemon_drained(d) ? "drained" : "yes");
     if (daemon_paused(d))
         put_number(w, "paused_for_s", (double)(d->paused_until - vi_clock_wall()) / 1e6);
 }
@@ -200,7 +218,7 @@ static void begin(struct daemon *d, const struct drainword_order *o, const char 
         d->drain_until = o->deadline_s ? d->drain_since + (vi_time)o->deadline_s * VI_SEC : NO_DEADLINE;
     }
     d->drain_within = anew ? o->within : d->drain_within || o->within;
-    d->drained = false;
+    d->drain_told = false;
     d->next_drain = 0;
     daemon_evacuate_anew(d);
     keep(d, "drain-since", d->drain_since);
@@ -214,7 +232,7 @@ static void end(struct daemon *d, const char *by)
     if (!d->drain_until)
         return;
     d->drain_until = 0;
-    d->drained = false;
+    d->drain_told = false;
     keep(d, "drain", 0);
     policy_set_draining(d->policy, daemon_now(), false);
     daemon_warn(d, WARN_DRAIN, NULL);

@@ -153,7 +153,7 @@ struct daemon {
     struct history_memory kept;
     vi_time paused_until; /* wall; 0: not paused */
     vi_time next_drain;
-    bool drained;
+    bool drain_told; /* that it is drained */
     bool said_empty; /* daemon_placement.c */
     vi_time placement_again;
     struct {
@@ -457,6 +457,7 @@ void daemon_datapath_write_env(struct daemon *d, struct vi_writer *w, const stru
 /* daemon_drain.c: the operator's orders about the whole host. */
 void daemon_drain_open(struct daemon *d); /* once the policy is there */
 void daemon_drain_tick(struct daemon *d, vi_time now);
+bool daemon_drained(struct daemon *d); /* and all of its guests are known to have gone */
 bool daemon_paused(const struct daemon *d);
 unsigned daemon_drain_fields(const struct daemon *d); /* of daemon_drain_write(), in status */
 void daemon_drain_write(struct daemon *d, struct vi_writer *w);

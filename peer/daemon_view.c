@@ -48,7 +48,7 @@ void daemon_view_own(struct daemon *d, struct hostview *h, struct hostview_guest
     h->paused = daemon_paused(d);
     h->no_outside = !d->cfg.outside_bridge[0];
     h->draining = d->drain_until != 0;
-    h->drained = d->drain_until && d->drained;
+    h->drained = daemon_drained(d);
     h->capacity_pct = l->capacity_pct;
     h->demand_pct = l->demand_pct + promised_pct + leased_pct;
     h->total_kb = l->total_kb;

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """An operator drains a host before maintenance, and pauses the policy; both outlive a restart of the peer."""
-import os
+import os, signal
 
 from harness import main, test
 from lab import Lab, wait_for
@@ -41,8 +41,12 @@ def drains():
     wait_for("it is drained", lambda: h1.status()["draining"] == "drained", 30)
     assert any(e["kind"] == "drain" and "is drained" in e["text"] for e in h1.json("events"))
     there = lab.where("g0")[0]
-    r = there.violin("migrate", "g0", "host1", check=False, timeout=60)
-    assert r.returncode == 1 and "drained" in r.stderr, r
+
+    def refused():
+        r = there.violin("migrate", "g0", "host1", check=False, timeout=60)
+        assert r.returncode == 1, "host1 took it"
+        return "drained" in r.stderr
+    wait_for("that is why", refused, 30)
 
 
 @test
@@ -62,7 +66,7 @@ def outlives_a_restart():
 
 @test
 def one_cannot():
-    """a guest that nobody has room for is told of, and past the deadline there is a warning"""
+    """a guest that nobody has room for is told of, and past the deadline there is a warning; no restart takes it for gone"""
     lab.guest(h1, "huge", bridge=bridge, memory=1300, maxmem=1300)
     for h in (h2, h3):
         lab.guest(h, f"fill-{h.name}", bridge=bridge, memory=600, maxmem=600)
@@ -72,6 +76,17 @@ def one_cannot():
         return {g["name"]: g["why_here"] for g in h1.json("drain")["guests"]}
     wait_for("huge stays, and why", lambda: set(left()) == {"huge"} and "no other host has room" in left()["huge"], 60)
     wait_for("the warning", lambda: any("still here" in w for w in h1.status()["warnings"]), 60)
+    agent, old = h1.pid_of("agent"), h1.pid_of("peer-child")
+    os.kill(agent, signal.SIGSTOP)  # so that another peer isn't told of its guests
+    try:
+        os.kill(old, signal.SIGKILL)
+        wait_for("another peer", lambda: h1.pid_of("peer-child") not in (None, old) and h1.status(), 30)
+        r = h1.json("drain")
+        assert not r["guests"] and not r["drained"], r
+        assert h1.status()["draining"] == "yes" and "isn't known yet" in h1.violin("drain").stdout
+    finally:
+        os.kill(agent, signal.SIGCONT)
+    wait_for("it knows them", lambda: set(left()) == {"huge"}, 60)
     h1.violin("undrain")
     wait_for("no warning", lambda: not any("still here" in w for w in h1.status()["warnings"]), 30)
 
@@ -81,6 +96,7 @@ def from_another_host():
     """a host that may admit hosts has another one drained, waits for it, and lets it take guests again"""
     for h in (h2, h3):
         h.sim(f"destroy fill-{h.name}")
+    h1.violin("undrain")
     h1.sim("destroy huge")
     left = {"g0", "g1", "g2"}
     wait_for("the others are gone", lambda: {g["name"] for h in lab.hosts for g in h.json("guests")} == left, 60)
