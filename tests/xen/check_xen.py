@@ -67,7 +67,8 @@ def restart(host, fault=None):
     host.start(f"VIOLIN_FAULT={fault}" if fault else "")
     for h in (h1, h2):
         wait_for(f"{h.name} sees two", lambda h=h: [m["state"] for m in h.json("members")] == ["alive"] * 2, 120)
-    wait_for("load is known", lambda: all("memory_free_mib" in m for m in h1.json("members")))
+    for h in (h1, h2):
+        wait_for("load is known", lambda h=h: all("memory_free_mib" in m for m in h.json("members")))
 
 
 # ---- facts --------------------------------------------------------------------------------------
@@ -252,13 +253,14 @@ def destination_host_killed():
     wait_for("the fault struck", lambda: fault_struck(h1))
     h1.kill()
     assert running("f") == [], "it runs although the other host may have it"
-    wait_for("the dead host is known for dead", lambda: [m["state"] for m in h2.json("members") if m["name"] == "host1"] == ["dead"], 240)
-    status = wait_for("status says so", lambda: (lambda s: s if s["warnings"] else None)(h2.json("status")), 120)
+    of_f = lambda s: s if any(w.startswith("f ") and "host1" in w for w in s["warnings"]) else None
+    status = wait_for("status says so", lambda: of_f(h2.json("status")), 120)  # until it goes on
     assert status["handovers"]["active"] + status["handovers"]["undecided"] == 1, status
     assert any(w.startswith("f ") and "host1" in w for w in status["warnings"]), status["warnings"]
     assert status["warnings"][0] in h2.violin("status")
     # No GO was given, so it may go on here, and does, without waiting for the dead host.
     wait_for("it goes on at the source", lambda: running("f") == ["host2"])
+    wait_for("the dead host is known for dead", lambda: [m["state"] for m in h2.json("members") if m["name"] == "host1"] == ["dead"], 240)
     h1.boot()
     h1.wait_ready()
     h1.configure(evaluation_period=PERIOD, mode="observe")
