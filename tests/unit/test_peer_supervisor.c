@@ -7,6 +7,7 @@
 #include <string.h>
 #include <stdio.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -48,6 +49,12 @@ static int child(const char *role, const char *dir)
 {
     char c[512];
     struct sigaction sa = {.sa_handler = on_signal};
+    sigset_t held, none;
+    sigemptyset(&none);
+    sigemptyset(&held);
+    sigaddset(&held, SIGTERM);
+    sigaddset(&held, SIGHUP);
+    sigprocmask(SIG_BLOCK, &held, NULL); /* they come while it waits, and are never missed just before */
     sigaction(SIGTERM, &sa, NULL);
     sigaction(SIGHUP, &sa, NULL);
     note(role, dir, (int)getpid());
@@ -61,7 +68,8 @@ static int child(const char *role, const char *dir)
         char control[64];
         struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
                            .msg_controllen = sizeof control};
-        ssize_t n = recvmsg(3, &m, 0);
+        struct pollfd there = {.fd = 3, .events = POLLIN};
+        ssize_t n = ppoll(&there, 1, NULL, &none) > 0 ? recvmsg(3, &m, 0) : -1;
         if (told == SIGHUP) {
             note("hup", dir, 1);
             told = 0;
