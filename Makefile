@@ -118,7 +118,7 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 check-sim: need $(SIMS)
 	$(Q)$(RUN) --jobs 2 sim $(SIMS)
 check-net: faults
-	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 3 net $(NETTESTS)
+	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 3 --timeout 900 net $(NETTESTS)
 
 # Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
 soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove $(BUILD)/tests/hostile

@@ -33,7 +33,7 @@ def wait_for(what, condition, seconds=60, every=0.1):
             last = condition()
             if last:
                 return last
-        except (RuntimeError, OSError, ValueError, KeyError, IndexError) as e:
+        except (RuntimeError, OSError, ValueError, KeyError, IndexError, subprocess.TimeoutExpired) as e:
             last = e
         time.sleep(every)
     raise AssertionError(f"waited {seconds} s in vain for: {what} (last: {last!r})")
@@ -156,6 +156,7 @@ class Lab:
         self.settings.setdefault("simulated-limbo", self.limbo)
         self.closed = False
         self.namespaces, self.procs, self.hosts = [], [], []
+        self.macs = 0  # guests made: their MACs are counted
         self.dir = tempfile.mkdtemp(prefix="violin-")
         os.chmod(self.dir, 0o755)
         atexit.register(self.close)
@@ -187,7 +188,8 @@ class Lab:
 
     def guest(self, host, name, ip=None, bridge=None, **numbers):
         """A simulated guest; with ip it is a namespace on the environment's bridge."""
-        n = len(self.namespaces) + len(numbers) + int.from_bytes(os.urandom(2), "big")
+        self.macs += 1
+        n = self.macs
         mac = "00:16:3e:%02x:%02x:%02x" % (n >> 16 & 255, n >> 8 & 255, n & 255)
         words = {"name": name, "uuid": str(uuid.uuid4()), "memory": 256, "maxmem": 1024, "vcpus": 1, "mac": mac,
                  "bridge": bridge, "cpu": 10, "used": 128, "dirty": 1}
@@ -198,6 +200,8 @@ class Lab:
             run("ip", "-n", ns, "link", "set", "lo", "up")
             self.namespaces.append(ns)
             words["netns"] = ns
+        if ip and bridge:  # the agent makes it a moment after the environment is known
+            wait_for(f"{bridge} on {host.name}", lambda: run("ip", "-n", host.ns, "link", "show", bridge), 30)
         host.sim("create " + " ".join(f"{k}={v}" for k, v in words.items()))
         if ip:
             wait_for(f"{name} has its eth0", lambda: run("ip", "-n", ns, "link", "show", "eth0"), 20)

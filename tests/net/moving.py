@@ -123,7 +123,8 @@ class Moving:
             if time.time() > end:
                 return {"dark_ms": (time.time() - up) * 1000, "pause_ms": (up - down) * 1000, "found": False}
             time.sleep(0.02)
-        a = [x for x in self.answers() if x > down - 1]
+        a = self.answers()
+        a = a[max(0, next(i for i, x in enumerate(a) if x > down) - 1):]  # from the last one before
         gap, first = max((y - x, y) for x, y in zip(a, a[1:]) if y > down)
         pause = min(up, first) - down  # an answer says that it is back, too, should the watcher have been late
         return {"gap_ms": gap * 1000, "pause_ms": pause * 1000, "dark_ms": max(0, gap - pause) * 1000, "found": True}

@@ -64,8 +64,8 @@ def station_and_guests():
     for h in (h1, h2):
         wait_for(f"{h.name} knows where the station is",
                  lambda h=h: [m for m in show(h)["macs"] if m["mac"] == mac and m["learned"] and m["host"] == "host3"], 30)
-    r = run("ip", "netns", "exec", f"{lab.prefix}g-p1", "ping", "-n", "-q", "-c", "600", "-i", "0.002", "10.6.0.100", check=False)
-    assert " 0% packet loss" in r.stdout, r.stdout  # more than unknown MACs may have
+    ping = lambda: run("ip", "netns", "exec", f"{lab.prefix}g-p1", "ping", "-n", "-q", "-c", "600", "-i", "0.002", "10.6.0.100", check=False)
+    wait_for("600 pings of 600: more than unknown MACs may have", lambda: " 0% packet loss" in ping().stdout, 60)
     assert "ATTACHED" in h3.violin("env", "show", "physics").stdout
 
 
@@ -77,7 +77,7 @@ def once_per_lan():
     assert not in_bridge(h2) and attached(h2) == []
     r = h3.violin("env", "attach", "physics", "eth0", check=False)
     assert r.returncode == 1 and "one LAN an environment and host" in r.stderr, r.stderr
-    assert guest_reaches("p1", "10.6.0.100")
+    wait_for("p1 reaches the station", lambda: guest_reaches("p1", "10.6.0.100"), 20)
 
 
 @test
@@ -148,7 +148,7 @@ def detached_is_apart():
     h3.stop()
     h3.start()
     assert attached(h3) == [] and not in_bridge(h3)
-    assert guest_reaches("p1", "10.6.0.2")
+    wait_for("p1 reaches p2", lambda: guest_reaches("p1", "10.6.0.2"), 20)
 
 
 with lab:

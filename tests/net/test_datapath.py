@@ -98,7 +98,7 @@ def says_how():
 @test
 def restart_misses_few():
     """a peer process is killed and started again: the guests' frames flow on"""
-    assert reaches(1, 3)
+    wait_for("g3", lambda: reaches(1, 3), 20)
     p = lab.in_guest("g1", "ping", "-i", "0.02", "-D", "10.6.0.3", stdout=subprocess.PIPE, text=True)
     times = []
     for line in p.stdout:

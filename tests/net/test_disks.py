@@ -109,7 +109,7 @@ def there_and_back():
     lab.guest(h1, "g", bridge=bridge, disk="root", writes=40, memory=32, maxmem=32, used=16)
     wait_for("it writes", lambda: verify(h1)[0] > 20, 30)
     ready()
-    plan = h1.json("plan", "--without", h1.name)["moves"]
+    plan = wait_for("host2 is known", lambda: h1.json("plan", "--without", h1.name)["moves"], 30)
     assert [m.get("disk_mib") for m in plan] == [MIB] and plan[0]["seconds"] > 0, plan
     h1.violin("migrate", "g", h2.name, timeout=240)
     check(h2)

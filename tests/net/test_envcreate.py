@@ -213,6 +213,8 @@ def kept_apart():
     words = ["env", "create", "web", "--guests", "{}", "--spread", "--priority", "70", "--kernel", "vmlinuz", "--memory", "128"]
     h1.violin(*[w.format(3) for w in words], timeout=180)
     assert len({h[0].name for h in guests("running").values()}) == 3, guests()
+    wait_for("host2 has its rules", lambda: (lambda e: e["priority"] == 70 and e["rules"])(h2.json("env", "rule", "web")), 30)
+    wait_for("host1 knows who takes part", lambda: len(h1.json("env", "show", "web")["hosts"]) == 3, 30)
     e = h2.json("env", "rule", "web")
     assert e["priority"] == 70 and [(r["kind"], r["guests"]) for r in e["rules"]] == [("spread", ["web-1", "web-2", "web-3"])], e
     path = os.path.join(h1.dir, "web.env")

@@ -75,8 +75,7 @@ def wrong_domain():
     c.start()
     wait_for("the stranger says that it is refused",
              lambda: any("authority" in w or "domain" in w for w in c.status().get("warnings", [])), 60)
-    for h in (a, b):
-        assert len([m for m in h.json("members") if m["state"] == "alive"]) == 2
+    lab.wait_members(2, [a, b])
     assert len([m for m in c.json("members") if m["state"] == "alive"]) == 1
     c.stop()
 

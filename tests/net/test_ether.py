@@ -86,7 +86,7 @@ def whole_frames_on_a_small_path():
     path = lambda: [q for q in show(h1, "physics")["paths"] if q["host"] == "host2"][0]["datagram"]
     wait_for("the path is known to be small", lambda: path() <= 1252, 30)
     mtu(1500)
-    assert whole()
+    wait_for("1500 bytes again", whole, 20)
 
 
 @test
@@ -102,12 +102,13 @@ def questions_go_to_who_can_answer():
         send("p1", frame("10.5.0.2"), 5)
         send("p1", frame("10.5.0.77"), 5)
         for h in (h2, h3):
-            wait_for("the question for an address nobody has", lambda h=h: w.count(h, ask("10.5.0.77")) == 5, 20)
-        wait_for("the question at p2's host", lambda: w.count(h2, ask("10.5.0.2")) == 5, 20)
+            wait_for("the question for an address nobody has", lambda h=h: w.count(h, ask("10.5.0.77")) >= 5, 20)
+        wait_for("the question at p2's host", lambda: w.count(h2, ask("10.5.0.2")) >= 5, 20)
+        assert w.count(h2, ask("10.5.0.2")) < 10  # p1's own kernel may ask once or twice, nothing comes twice
         assert w.count(h3, ask("10.5.0.2")) == 0, "p3's host was asked for p2's address"
     assert counter(h1, "physics", "tx_asked") >= asked + 5
     in_guest("p1", "ip", "neigh", "flush", "all")
-    assert reaches("p1", "10.5.0.2"), "asked so, p2 doesn't answer"
+    wait_for("asked so, p2 answers", lambda: reaches("p1", "10.5.0.2"), 20)
 
 
 @test
@@ -126,7 +127,7 @@ def a_moved_guest_is_in_one_place():
         every = [m["mac"] for m in show(h, "physics")["macs"]]
         assert len(every) == len(set(every)), every
     wait_for("p2", lambda: reaches("p1", "10.5.0.2"), 20)
-    assert not [w for h in lab.hosts for w in h.status()["warnings"]], [h.status()["warnings"] for h in lab.hosts]
+    wait_for("nobody warns of anything", lambda: not [w for h in lab.hosts for w in h.status()["warnings"]], 60)
     wait_for("host2 takes it back", lambda: h3.violin("migrate", "p2", "host2", timeout=120), 60)
     wait_for("p2 runs on host2 alone", lambda: lab.where("p2") == [h2], 30)
     wait_for("p2", lambda: reaches("p1", "10.5.0.2"), 20)
@@ -185,7 +186,7 @@ def strict():
         assert w.count(h2, b"lie-") == 0
     assert counter(h1, "bank", "dropped_address") == before[0] + 10
     assert counter(h1, "bank", "dropped_spoofed") == before[1] + 10
-    assert reaches("s1", "10.7.0.2") and reaches("s2", "10.7.0.1")
+    wait_for("both are heard", lambda: reaches("s1", "10.7.0.2") and reaches("s2", "10.7.0.1"), 20)
 
 
 @test

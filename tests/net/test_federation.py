@@ -121,8 +121,11 @@ def both_sides():
     venus[0].violin("federate", card(earth[0]), "--guests", "4", "--memory", "512")
     wait_for("earth knows venus", lambda: federated(earth, "venus"), 120)
     wait_for("venus knows earth", lambda: federated(venus, "earth"), 120)
-    d = domain(earth[2], "venus")
-    assert d["hosts"] == 3 and d["representative"] == settled(venus) and d["cpu_pct"] > 0 and not d["takes_guests"], d
+    def all_of_it():  # its first summary may leave out one that was suspected just then
+        d = domain(earth[2], "venus")
+        return d["hosts"] == 3 and d["representative"] == settled(venus) and d["cpu_pct"] > 0 and d
+    d = wait_for("earth knows all of venus", all_of_it, 120)
+    assert not d["takes_guests"], d
     d = domain(venus[1], "earth")
     assert d["limit_guests"] == 4 and d["limit_memory_mib"] == 512 and d["takes_guests"], d
 
@@ -148,7 +151,7 @@ def clocks_differ():
 @test
 def nothing_but_what_is_needed():
     """a host that neither represents nor takes part has no session with the other domain"""
-    reps = {settled(earth), settled(venus)}
+    reps = {wait_for("one represents it", lambda d=d: settled(d), 60) for d in (earth, venus)}
     foreign = {h.name for h in venus}
     for h in earth:
         if h.name not in reps:
@@ -184,7 +187,7 @@ def denied_at_once():
     """a domain that isn't allowed any more gets no frame, though sessions are open; allowed again it does"""
     def passes():
         return lab.in_guest("e", "ping", "-c1", "-W1", "10.5.0.2", stdout=subprocess.DEVNULL).wait() == 0
-    assert passes()
+    wait_for("frames pass", passes, 20)
     earth[0].violin("env", "deny", "pair", "venus")
     wait_for("no frame passes", lambda: not passes(), 30)
     wait_for("its host is none of its hosts", lambda: "host6.venus" not in earth[1].json("env", "show", "pair")["hosts"], 30)
@@ -270,7 +273,7 @@ def revoked_there():
     wait_for("they have a session", lambda: any(n.startswith("host6") for n in sessions(earth[1])), 60)
     venus[0].violin("revoke", "host6", "--why", "stolen")
     wait_for("earth has none with it", lambda: not any(n.startswith("host6") for n in sessions(earth[1])), 60)
-    assert "host6.venus" not in earth[1].json("env", "show", "pair")["hosts"]
+    wait_for("it takes part no more", lambda: "host6.venus" not in earth[1].json("env", "show", "pair")["hosts"], 60)
 
 
 @test
@@ -286,7 +289,7 @@ def new_authority_there():
     venus[0].violin("authority", "retire", "--force")
     new = venus[0].json("cert")["authority"]
     for h in earth:
-        wait_for(f"{h.name} has been told anew whom to trust", lambda: domain(h, "venus")["authority"] == new, 90)
+        wait_for(f"{h.name} has been told anew whom to trust", lambda: domain(h, "venus")["authority"] == new, 240)
     for h in earth:
         h.stop()
     for h in earth:

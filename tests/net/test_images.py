@@ -8,7 +8,7 @@ from lab import Lab, wait_for
 
 MIB = 1 << 20
 SIZE = int(os.environ.get("SIZE", "60")) * MIB + 12345  # the last chunk isn't whole
-lab = Lab(hosts=4, settings={"mode": "observe", "image-bandwidth": max(16, SIZE // MIB // 4), "image-cache-size": 3 * (SIZE // MIB + 1)})
+lab = Lab(hosts=4, settings={"mode": "observe", "image-bandwidth": max(4, SIZE // MIB // 15), "image-cache-size": 3 * (SIZE // MIB + 1)})
 lab.form()
 h1, h2, h3, h4 = lab.hosts
 path = os.path.join(lab.dir, "root.img")
@@ -114,10 +114,11 @@ def wrong_chunk_is_rejected():
         bytes_of(h4)
         if "host2" in s and s["host2"]["wrong_chunks"]:
             break
-        # host2 looked through its folder just then, saw it, and took it out: that is right, too, but not what is tested here
-        assert not has(h2)
+        # host2 looked through its folder just then, saw it, and took it out: that is right, too, but not what is tested here;
+        # nor is it that host2 was too slow to be asked for any
         h4.violin("image", "remove", image)
-        h2.violin("image", "fetch", image, timeout=120)
+        if not has(h2):
+            h2.violin("image", "fetch", image, timeout=120)
     assert s["host2"]["state"] == "distrusted" and s["host2"]["wrong_chunks"] == 1 and s["host2"]["bytes"] == 0, s
     assert sum(x["bytes"] for x in s.values()) == SIZE, s
     assert any("host2 gives wrong images" in w for w in h4.status()["warnings"]), h4.status()["warnings"]

@@ -150,8 +150,10 @@ def killed():
     incarnation = [m["incarnation"] for m in ask(first, "members", victim.name)][0]
     log = open(os.path.join(lab.dir, "monitor"), "w+")
     monitor = subprocess.Popen([lab.program, "-c", first.conf, "monitor", "--kind", "member", "--subject", victim.name, "--json"],
-                               stdout=log, stdin=subprocess.DEVNULL, start_new_session=True)
+                               stdout=log, stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     lab.procs.append(monitor)
+    wait_for("the monitor is connected", lambda: any("socket:" in os.readlink(f"/proc/{monitor.pid}/fd/{fd}")
+                                                     for fd in os.listdir(f"/proc/{monitor.pid}/fd")), 30)
     pids = [victim.pid_of(role) for role in ("peer", "agent", "peer-child")]
     assert all(pids), pids
     for sig in (signal.SIGSTOP, signal.SIGKILL):  # all at once: who sees another die says good-bye
@@ -223,7 +225,7 @@ def filters():
     two = ask(first, "members", lab.hosts[1].name, lab.hosts[2].name)
     assert sorted(m["name"] for m in two) == sorted(h.name for h in lab.hosts[1:3]), two
     assert [m["name"] for m in ask(first, "members", two[0]["id"][:12])] == [two[0]["name"]]
-    assert len(ask(first, "members", "--state", "alive")) == MANY
+    wait_for("all are alive", lambda: len(ask(first, "members", "--state", "alive")) == MANY, LONG)
     assert ask(first, "members", "--state", "left") == []
     assert [m["name"] for m in why(first, first.name)["members"]] == [first.name]
     for args in (["members", "nosuch"], ["members", "--why", "nosuch"]):

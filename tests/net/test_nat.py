@@ -158,6 +158,8 @@ def table_is_complete():
 
 def moves(guest, a, b, how):
     """A live move of a guest whose memory really crosses; the source's log says which way the stream took."""
+    wait_for("no handover is under way", lambda: not any(h.status()["handovers"]["active"] for h in lab.hosts), 60)
+    wait_for("it is listed", lambda: guest in [g["name"] for g in a.json("guests")], 60)
     mark = os.path.getsize(os.path.join(a.dir, "log"))
     a.violin("migrate", guest, b.name, timeout=150)
     wait_for(f"{guest} runs on {b.name} alone", lambda: lab.where(guest) == [b], 60)

@@ -18,7 +18,15 @@ while (d := c.recv(1 << 18)):
 """
 POUR = """
 import socket, sys, time
-s = socket.create_connection((sys.argv[1], 5001), 30)
+end = time.monotonic() + 60
+while True:
+    try:
+        s = socket.create_connection((sys.argv[1], 5001), 30)
+        break
+    except OSError: # nobody listens yet, or the way is not known
+        if time.monotonic() > end:
+            raise
+        time.sleep(0.2)
 s.settimeout(None)
 while True: # about 2 MB a second
     s.sendall(b"x" * (1 << 16))
@@ -56,11 +64,13 @@ def lower_priority_gives_way():
         for name, bridge in guests:
             lab.guest(h, name, bridge=bridge, memory=256, maxmem=512, used=100)
         wait_for("they are there", lambda h=h: len(h.json("guests")) == 2, 60)
-    for h in lab.hosts:
-        h.violin("mode", "auto")
     for h, guests in pairs:
         for name, _ in guests:
             h.sim(f"load {name} used=240")
+    for h, name in ((h1, "a-low"), (h2, "b-low")):  # said once the other's needs count, too: who reports first has no start
+        wait_for(f"{name} is short", lambda h=h, name=name: any(e["kind"] == "short" and e.get("subject") == name for e in h.json("events")), 120)
+    for h in lab.hosts:
+        h.violin("mode", "auto")
     for name, h in (("a-low", h1), ("b-low", h2)):
         wait_for(f"{name} has left", lambda name=name, h=h: where(name) and where(name) != [h.name], 300)
     for name, h in (("a-high", h1), ("b-high", h2)):

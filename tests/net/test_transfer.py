@@ -109,7 +109,7 @@ def over_the_mesh():
     net.bad()
     took["mesh"] = transfer(in_namespace(ns[0]), "10.6.0.2", net)
     c = [show(h)["datapath"]["counters"] for h in lab.hosts]
-    assert 1200 <= show(h1)["paths"][0]["datagram"] <= 1252, show(h1)["paths"]
+    wait_for("the path's size is known", lambda: 1200 <= show(h1)["paths"][0]["datagram"] <= 1252, 30)
     assert c[0].get("black_holes"), c[0]
     assert sum(x.get("rx_replay", 0) for x in c) > 0, "the network's duplicates were not noticed"
     for x in c:
@@ -117,7 +117,7 @@ def over_the_mesh():
             assert not x.get(bad), f"{bad}: {x[bad]}"
     keys = handshakes() - before
     assert keys >= took["mesh"] / 4, f"new keys were rare: {keys}"
-    assert len([m for m in h1.json("members") if m["state"] == "alive"]) == 2
+    lab.wait_members(2)
     print(f"      {BYTES / 1e6:.0f} MB over the mesh: {speed(took['mesh'])}, new keys {keys} times", flush=True)
 
 
@@ -127,11 +127,12 @@ def black_hole():
     ping = lambda n: run("ip", "netns", "exec", f"{lab.prefix}g-g1", "ping", "-n", "-c", n, "-i", "0.1", "-W", "1", "-M", "do",
                          "-s", "1472", "10.6.0.2", check=False).stdout
     nets[0].tell("good")
-    assert " 0% packet loss" in ping(5)
+    wait_for("all of five", lambda: " 0% packet loss" in ping(5), 30)
     nets[0].shrink(700)
     began = time.monotonic()
     wait_for("a frame of 1500 bytes", lambda: " 0% packet loss" in ping(1), 60)
     print(f"      nothing for {time.monotonic() - began:.1f} s", flush=True)
+    wait_for("five in a row", lambda: " 0% packet loss" in ping(5), 30)
     assert " 0% packet loss" in ping(10), "frames of 1500 bytes don't always pass"
     size = h1.json("env", "show", "physics")["paths"][0]["datagram"]
     assert size <= 672, size
