@@ -7,11 +7,10 @@ CLANG     ?= clang
 PYTHON    := /usr/bin/python3
 
 WARN      := -std=c11 -Wall -Wextra -Wpedantic -Wshadow -Wconversion
-DEPLIBS   := libuv libsodium libcrypto libconfuse sqlite3 xenlight
 CFLAGS    ?= -O2 -g
 VCFLAGS   := $(WARN) -D_GNU_SOURCE -DLIBXL_API_VERSION=0x041400 -I. -fno-strict-aliasing \
              -fstack-protector-strong -pthread
-LDLIBS    := -lxenlight -lxentoollog -lxenstore -lconfuse -lsqlite3 -luv -lsodium -lcrypto -lmsgpackc -lm -pthread
+LDLIBS    := -lxenlight -lxentoollog -lxenstore -lconfuse -lsqlite3 -lmnl -luv -lsodium -lcrypto -lmsgpackc -lm -pthread
 FAULTS    ?= 0
 ifneq ($(FAULTS),0)
 VCFLAGS   += -DVIOLIN_FAULTS=1

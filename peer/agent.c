@@ -25,6 +25,7 @@
 #define RETRY_FIRST   1000
 #define RETRY_MOST    30000
 #define STOP_MS       5000
+#define GUARD_MS    2000 /* so long guests may have what somebody's `nft flush ruleset` gives them */
 #define EXIT_TRY_LATER 75
 #define EXIT_CONFIG    78
 
@@ -208,6 +209,7 @@ static void stop(struct agent *a)
         a->disks->ops->close(a->disks); /* after the hypervisor, which asks it for devices */
     a->disks = NULL;
     uv_close((uv_handle_t *)&a->retry, NULL);
+    uv_close((uv_handle_t *)&a->guard, NULL);
     uv_close((uv_handle_t *)&a->sigterm, NULL);
     uv_close((uv_handle_t *)&a->sigint, NULL);
     uv_timer_start(&a->stop_timer, on_stop_timeout, STOP_MS, 0);
@@ -237,6 +239,11 @@ static void on_control_lost(void *arg, const char *why)
     stop(arg);
 }
 
+static void on_guard(uv_timer_t *t)
+{
+    agent_env_guard_all(t->data);
+}
+
 static void on_signal(uv_signal_t *s, int number)
 {
     (void)number;
@@ -249,9 +256,11 @@ static void start_handles(struct agent *a)
 {
     uv_timer_init(&a->loop, &a->retry);
     uv_timer_init(&a->loop, &a->stop_timer);
+    uv_timer_init(&a->loop, &a->guard);
+    uv_timer_start(&a->guard, on_guard, GUARD_MS, GUARD_MS);
     uv_signal_init(&a->loop, &a->sigterm);
     uv_signal_init(&a->loop, &a->sigint);
-    a->retry.data = a->sigterm.data = a->sigint.data = a;
+    a->retry.data = a->guard.data = a->sigterm.data = a->sigint.data = a;
     uv_signal_start(&a->sigterm, on_signal, SIGTERM);
     uv_signal_start(&a->sigint, on_signal, SIGINT);
     a->retry_ms = RETRY_FIRST;

@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include "peer/agent_attach.h"
+#include "peer/agent_guard.h"
 #include "peer/agent_taptest.h"
 #include "peer/base/log.h"
 
@@ -43,6 +44,33 @@ static void try_taps(struct agent *a)
         vi_log(VI_LOG_WARN, "agent", "%s", why);
 }
 
+/* Without, sysctls and masks are all that there is: said once. */
+static void guard(struct agent_env *e)
+{
+    char why[AGENT_WHY] = "";
+    bool was = e->unguarded;
+    e->unguarded = agent_guard_set(e->bridge, why, sizeof why) != 0;
+    if (e->unguarded && !was)
+        vi_log(VI_LOG_WARN, "agent", "%s", why);
+}
+
+void agent_env_guard_all(struct agent *a)
+{
+    for (unsigned i = 0; i < AGENT_ENVS_MAX; i++) {
+        struct agent_env *e = &a->envs[i];
+        bool was = e->unguarded;
+        if (!e->used)
+            continue;
+        agent_bridge_keep_host_out(e->bridge, e->lan);
+        if (agent_guard_stands(e->bridge))
+            continue;
+        guard(e);
+        if (!e->unguarded)
+            vi_log(VI_LOG_WARN, "agent", "%s: the nf_tables chain that keeps guests from this host's addresses was %s", e->bridge,
+                   was ? "missing; it is there now" : "taken away; it is there again");
+    }
+}
+
 int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_env **env, char *why,
                    size_t why_size)
 {
@@ -66,6 +94,7 @@ int agent_env_make(struct agent *a, const struct agent_request *q, struct agent_
     err = agent_bridge_open(e->bridge, q->mtu, why, why_size);
     if (err)
         return err;
+    guard(e);
     e->tap_fd = agent_tap_open(e->tap, e->bridge, q->mtu, q->queues > 1, why, why_size);
     if (e->tap_fd < 0)
         return e->tap_fd;

@@ -22,6 +22,7 @@ struct agent_env {
     unsigned mtu;
     int tap_fd;
     char tap[AGENT_IFNAME], bridge[AGENT_IFNAME];
+    bool unguarded;         /* that its bridge has no chain of agent_guard.h was said */
     char lan[AGENT_IFNAME]; /* the host's interface that was put into the bridge; "": none */
 };
 
@@ -59,6 +60,7 @@ struct agent {
     uv_timer_t stop_timer;
     uv_signal_t sigterm, sigint;
     bool stopping;
+    uv_timer_t guard;
     enum agent_taps taps; /* are superframes safe with this kernel's? */
     struct agent_env envs[AGENT_ENVS_MAX];
     struct agent_guest guests[HV_GUESTS_MAX];
@@ -108,6 +110,8 @@ int agent_lan_listen(struct agent *a, const struct agent_request *q, char *why, 
 int agent_lan_attach(struct agent *a, const struct agent_request *q, char *why, size_t why_size);
 int agent_lan_detach(struct agent *a, const struct agent_request *q, char *why, size_t why_size);
 struct agent_env *agent_env_find(struct agent *a, const struct vi_id *id);
+/* Looks whether what keeps the host out of reach of its guests is still there, and puts it back (agent_guard.h). */
+void agent_env_guard_all(struct agent *a);
 void agent_env_end_all(struct agent *a); /* TAPs only; bridges stay, guests are in them */
 
 #endif

@@ -1,6 +1,7 @@
 /* Bridges and TAPs of environments. See agent_tap.h. */
 #include "peer/agent_tap.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if_bridge.h>
@@ -11,11 +12,13 @@
 #include <linux/sockios.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "peer/agent_guard.h"
 #include "peer/base/err.h"
 
 #define PORTS_MAX 1024
@@ -58,7 +61,7 @@ static int set_mtu(int fd, const char *name, unsigned mtu)
     return ioctl(fd, SIOCSIFMTU, &r);
 }
 
-/* ARP is for guests: keep_host_out(). */
+/* ARP is for guests: agent_bridge_keep_host_out(). */
 static int set_up(int fd, const char *name, bool up)
 {
     struct ifreq r;
@@ -69,28 +72,71 @@ static int set_up(int fd, const char *name, bool up)
     return ioctl(fd, SIOCSIFFLAGS, &r);
 }
 
+/* Only what is otherwise: each write to a bridge's is told to all who listen for changes of interfaces. */
+static void set_number(const char *path, const char *value)
+{
+    char now[16] = "";
+    int fd = open(path, O_RDWR | O_CLOEXEC);
+    ssize_t n;
+    if (fd < 0)
+        return; /* without IPv6 there is nothing to do */
+    n = read(fd, now, sizeof now - 1);
+    if (n > 0 && strtoul(now, NULL, 0) != strtoul(value, NULL, 0))
+        n = pwrite(fd, value, strlen(value), 0);
+    close(fd);
+}
+
 static void set_sysctl(const char *family, const char *name, const char *what, const char *value)
 {
     char path[96];
     snprintf(path, sizeof path, "/proc/sys/net/%s/conf/%.15s/%s", family, name, what);
-    int fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return; /* without IPv6 there is nothing to do */
-    ssize_t n = write(fd, value, strlen(value));
-    (void)n;
-    close(fd);
+    set_number(path, value);
+}
+
+/* What is sent to a link-local group (01:80:c2:00:00:0x, IEEE 802.1Q, table 8-1) a bridge takes for its host's, and hands it up
+ * by the port that it came from, whatever it is: past the bridge's own device, its sysctls and its chain. Among guests these are
+ * frames as any other, so they are forwarded; the bridge's mask can't have :02 (LACP), a port's can. :00 is forwarded without
+ * STP, :01 (PAUSE) goes nowhere. */
+static void set_mask(const char *name, const char *of, const char *value)
+{
+    char path[96];
+    snprintf(path, sizeof path, "/sys/class/net/%.15s/%s/group_fwd_mask", name, of);
+    set_number(path, value);
 }
 
 /* Nothing of the host's IP is reached from where guests are. The bridge has no address, but Linux takes its addresses for
  * the host's, not an interface's: it would answer ARP for any of them here, and take, or route, what is sent to the bridge's
  * MAC (RFC 1122, §3.3.4.2, the weak model). So: no ARP (IFF_NOARP, set_up()), nothing routed, and no source is right here,
- * since no route leads here (RFC 3704, strict; where conf/all says "loose", it is that). */
-static void keep_host_out(const char *name)
+ * since no route leads here (RFC 3704, strict; where conf/all says "loose", it is that). agent_guard.h is the better lock; this is
+ * there where the kernel hasn't got what that needs. */
+static void keep_ip_off(const char *name)
 {
     set_sysctl("ipv6", name, "disable_ipv6", "1");
     set_sysctl("ipv4", name, "arp_ignore", "8");
     set_sysctl("ipv4", name, "forwarding", "0");
     set_sysctl("ipv4", name, "rp_filter", "1");
+}
+
+static void keep_port_off(const char *port)
+{
+    keep_ip_off(port);
+    set_mask(port, "brport", "0xfffd");
+}
+
+void agent_bridge_keep_host_out(const char *bridge, const char *lan)
+{
+    char path[64];
+    struct dirent *port;
+    DIR *ports;
+    keep_ip_off(bridge);
+    set_mask(bridge, "bridge", "0xfff8");
+    snprintf(path, sizeof path, "/sys/class/net/%.15s/brif", bridge);
+    ports = opendir(path);
+    while (ports && (port = readdir(ports)))
+        if (port->d_name[0] != '.' && strcmp(port->d_name, lan))
+            keep_port_off(port->d_name);
+    if (ports)
+        closedir(ports);
 }
 
 int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_size)
@@ -101,7 +147,8 @@ int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_si
     if (ioctl(fd, SIOCBRADDBR, bridge) && errno != EEXIST)
         err = say_errno(why, why_size, bridge, "make the bridge");
     if (!err) {
-        keep_host_out(bridge);
+        keep_ip_off(bridge);
+        set_mask(bridge, "bridge", "0xfff8");
         if (set_mtu(fd, bridge, mtu) || set_up(fd, bridge, true))
             err = say_errno(why, why_size, bridge, "set the bridge up");
     }
@@ -148,9 +195,10 @@ int agent_tap_open(const char *tap, const char *bridge, unsigned mtu, bool queue
         err = fd;
         goto out;
     }
-    keep_host_out(tap);
+    keep_ip_off(tap);
     if (set_mtu(ctl, tap, mtu) || join_bridge(ctl, bridge, tap) || set_up(ctl, tap, true))
         err = say_errno(why, why_size, tap, "put the TAP into its bridge");
+    keep_port_off(tap);
 out:
     close(ctl);
     if (err && fd >= 0)
@@ -166,8 +214,10 @@ int agent_bridge_remove(const char *bridge, char *why, size_t why_size)
     int fd = control_socket(why, why_size);
     if (fd < 0)
         return VI_EIO;
-    if (!if_nametoindex(bridge))
+    if (!if_nametoindex(bridge)) { /* by others: its chain may be there still */
+        agent_guard_remove(bridge);
         goto out;
+    }
     memset(ports, 0, sizeof ports);
     request(&r, bridge);
     r.ifr_data = (char *)args;
@@ -185,6 +235,8 @@ int agent_bridge_remove(const char *bridge, char *why, size_t why_size)
         }
     if (set_up(fd, bridge, false) || ioctl(fd, SIOCBRDELBR, bridge))
         err = say_errno(why, why_size, bridge, "remove the bridge");
+    else
+        agent_guard_remove(bridge);
 out:
     close(fd);
     return err;

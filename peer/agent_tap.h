@@ -14,6 +14,10 @@ void agent_tap_name(const struct vi_id *env, char out[AGENT_IFNAME]);
 /* Makes the bridge (or finds it), sets its MTU, keeps the host's own IPv6 off it, puts it up.
  * 0 or VI_EIO with a sentence in why. */
 int agent_bridge_open(const char *bridge, unsigned mtu, char *why, size_t why_size);
+/* What keeps the host's own protocols away from a bridge and its ports, but for the chain of agent_guard.h: sysctls and masks. Ports
+ * come (guests), and others may have set the sysctls back: udev's rule for new interfaces does, a moment later, where sysctl.d has
+ * patterns for them. So again and again. lan: the host's own interface among the ports, which is left as it is; "": none. */
+void agent_bridge_keep_host_out(const char *bridge, const char *lan);
 /* Makes the TAP and puts it into the bridge, up. The descriptor (IFF_TAP, IFF_NO_PI, IFF_VNET_HDR
  * with a header of 10 bytes, offloads off: its reader turns on what it can) or a vi_err. The TAP is
  * there as long as its descriptor is. queues: it may have more than one (agent_tap_queue). */

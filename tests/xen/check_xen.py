@@ -85,6 +85,7 @@ def starts():
     h1.violin("env create web --shares 300")
     h1.violin("env create batch --shares 100")
     wait_for("bridges", lambda: all("bridge" in e for e in h1.json("env list")), 60)
+    assert "nf_tables" not in h1.sh("cat /var/log/violin.log"), "bridges aren't guarded"
     return {"boot_s": round(time.monotonic() - began, 1), "xen": h1.json("status")["hypervisor"]["version"]}
 
 

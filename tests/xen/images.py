@@ -15,7 +15,7 @@ libxencall1 libxendevicemodel1 libxenevtchn1 libxenforeignmemory1 libxengnttab1 
 libxentoolcore1 libxentoollog1 libyajl2 libzstd1 mount socat util-linux zlib1g xen-hypervisor-4.17-amd64 xen-utils-4.17 xen-utils-common
 xenstore-utils""".split()
 DOM0_MODULES = """xen-netback xen-blkback xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs bridge tun veth virtio_net
-virtio_pci virtio_blk crc32c_generic ext4 9p 9pnet_virtio loop dm-mod dm-log dm-mirror nbd sch_netem inet_diag tcp_diag""".split()
+virtio_pci virtio_blk crc32c_generic ext4 9p 9pnet_virtio loop dm-mod dm-log dm-mirror nbd nf_tables sch_netem inet_diag tcp_diag""".split()
 # What libxl's block script runs and busybox hasn't got, or not as it wants it.
 BLOCK_PROGRAMS = {"/usr/bin/flock": "/usr/bin/flock", "/usr/bin/stat": "/usr/bin/stat", "/sbin/losetup": "/usr/sbin/losetup"}
 
@@ -82,7 +82,7 @@ ln -s /proc/self/fd /dev/fd; ln -s fd/0 /dev/stdin; ln -s fd/1 /dev/stdout; ln -
 for w in $(cat /proc/cmdline); do case $w in lab.name=*) NAME=${w#*=};; lab.addr=*) ADDR=${w#*=};; esac; done
 hostname $NAME
 mkdir -p /run/xen /run/xenstored
-for m in virtio_pci virtio_net virtio_blk crc32c_generic ext4 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback xen-blkback loop dm-mod dm-mirror nbd bridge tun; do modprobe $m || echo "modprobe $m failed"; done
+for m in virtio_pci virtio_net virtio_blk crc32c_generic ext4 9pnet_virtio 9p xen-evtchn xen-gntdev xen-gntalloc xen-privcmd xenfs xen-netback xen-blkback loop dm-mod dm-mirror nbd nf_tables bridge tun; do modprobe $m || echo "modprobe $m failed"; done
 mkdir -p /dev/net; [ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200
 mount -t xenfs xenfs /proc/xen
 mount -t ext4 /dev/vda /var/lib || { echo "DOM0-FAILED: no disk"; exec sleep 100000; }
