@@ -117,7 +117,7 @@ check-unit: need $(BUILD)/violin $(UNIT) $(TOOLS)
 check-sim: need $(SIMS)
 	$(Q)$(RUN) --jobs 2 sim $(SIMS)
 check-net: faults
-	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 3 --timeout 900 net $(NETTESTS)
+	$(Q)VIOLIN=$(BUILD)/faults/violin PYTHONDONTWRITEBYTECODE=1 $(RUN) --jobs 4 --timeout 900 net $(NETTESTS)
 
 # Seeds of random mixed faults for as long as asked; one that fails is printed with what replays it.
 soak: need $(BUILD)/violin-sim $(BUILD)/tests/envmove $(BUILD)/tests/hostile
@@ -201,7 +201,8 @@ check-asan: need
 	$(Q)$(MAKE) BUILD=$(BUILD)/asan CFLAGS="$(ASAN)" check-asan-run
 	$(Q)$(MAKE) BUILD=$(BUILD)/tsan CFLAGS="-O1 -g -fsanitize=thread" check-tsan-run
 check-asan-run: $(UNIT) $(SIMS)
-	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) asan $(UNIT) $(SIMS)
+	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) asan $(UNIT)
+	$(Q)ASAN_OPTIONS=detect_leaks=1 $(RUN) --jobs 2 asan-sim $(SIMS)
 
 # What has threads of its own, under TSan.
 THREADED := $(patsubst %,$(BUILD)/tests/%,test_overlay_datapath test_overlay_datapath_paths \
