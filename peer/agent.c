@@ -25,7 +25,7 @@
 #define RETRY_FIRST   1000
 #define RETRY_MOST    30000
 #define STOP_MS       5000
-#define GUARD_MS    2000 /* so long guests may have what somebody's `nft flush ruleset` gives them */
+#define GUARD_MS      2000 /* so long guests may have what somebody's `nft flush ruleset` gives them */
 #define EXIT_TRY_LATER 75
 #define EXIT_CONFIG    78
 

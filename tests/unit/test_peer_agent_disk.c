@@ -18,6 +18,7 @@
 #include "peer/agent.h"
 #include "peer/agent_client.h"
 #include "peer/link.h"
+#include "tests/unit/agent_link.h"
 
 #define WAIT    20 /* s */
 #define SECTORS 4096
@@ -89,27 +90,7 @@ static void until(const bool *done)
 
 static void hand_link(struct host *h)
 {
-    int fds[2];
-    union {
-        struct cmsghdr head;
-        char space[CMSG_SPACE(sizeof(int))];
-    } c;
-    uint8_t bytes[32];
-    struct vi_writer w;
-    vi_writer_init(&w, bytes, sizeof bytes);
-    link_write_notification(&w, "peer");
-    vi_write_nil(&w);
-    struct iovec iov = {bytes, w.len};
-    struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof c.space};
-    assert_int_equal(link_pair(fds), 0);
-    memset(&c, 0, sizeof c);
-    c.head.cmsg_level = SOL_SOCKET;
-    c.head.cmsg_type = SCM_RIGHTS;
-    c.head.cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(&c.head), &fds[0], sizeof(int));
-    assert_true(sendmsg(h->control, &m, 0) > 0);
-    close(fds[0]);
-    h->client = agent_client_open(&loop, fds[1], NULL, h);
+    h->client = agent_client_open(&loop, agent_link_handed(h->control), NULL, h);
     assert_non_null(h->client);
     h->disks = agent_client_disks(h->client);
 }
