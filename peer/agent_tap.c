@@ -61,7 +61,7 @@ static int set_mtu(int fd, const char *name, unsigned mtu)
     return ioctl(fd, SIOCSIFMTU, &r);
 }
 
-/* ARP is for guests: agent_bridge_keep_host_out(). */
+/* ARP is for guests: keep_ip_off(). */
 static int set_up(int fd, const char *name, bool up)
 {
     struct ifreq r;
